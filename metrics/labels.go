@@ -1,0 +1,165 @@
+package metrics
+
+import "crypto/tls"
+
+// Values of the label "reason" of [Metrics.InboundRefused].
+const (
+	// OverLimit: the greatest number of simultaneous connections was reached.
+	OverLimit = "limit"
+	// OverAddressLimit: one client address had its share of connections open.
+	OverAddressLimit = "address_limit"
+)
+
+// Values of the label "reason" of [Metrics.Refused].
+const (
+	// RefusedRelay: the client may not relay to this recipient.
+	RefusedRelay = "relay_denied"
+	// RefusedSyntax: a command or its parameters could not be parsed.
+	RefusedSyntax = "syntax"
+	// RefusedSequence: a command came out of order.
+	RefusedSequence = "sequence"
+	// RefusedSize: the message is, or was declared, larger than the limit.
+	RefusedSize = "size"
+	// RefusedSender: the reverse-path is not acceptable.
+	RefusedSender = "sender"
+	// RefusedRecipient: the recipient is not acceptable for another reason
+	// than relaying, for example because its domain takes no mail.
+	RefusedRecipient = "recipient"
+	// RefusedContent: the message's content is not acceptable.
+	RefusedContent = "content"
+	// RefusedLoop: the message has passed too many hosts.
+	RefusedLoop = "loop"
+	// RefusedStorage: there was no room, or the store failed.
+	RefusedStorage = "storage"
+	// RefusedLimit: a limit on rate or number was reached.
+	RefusedLimit = "limit"
+	// RefusedProtocol: the client broke the protocol, for example by sending a
+	// bare line feed or by speaking HTTP.
+	RefusedProtocol = "protocol"
+	// RefusedOther: any other reason.
+	RefusedOther = "other"
+)
+
+// Values of the label "kind" of [Metrics.Reports].
+const (
+	// ReportFailure: a report that a recipient failed or expired.
+	ReportFailure = "failure"
+	// ReportDelay: a report that a recipient is delayed.
+	ReportDelay = "delay"
+	// ReportSuccess: a report of delivery or relaying that the sender asked for.
+	ReportSuccess = "success"
+)
+
+// Values of the label "outcome" of [Metrics.Attempts].
+const (
+	// AttemptSent: the host took the message for at least one recipient.
+	AttemptSent = "sent"
+	// AttemptDeferred: no recipient was taken, and at least one may be retried.
+	AttemptDeferred = "deferred"
+	// AttemptBounced: every recipient was refused for good.
+	AttemptBounced = "bounced"
+	// AttemptUnreachable: no host of the destination could be reached.
+	AttemptUnreachable = "unreachable"
+)
+
+// Values of the label "direction" of [Metrics.TLSHandshakes].
+const (
+	// DirectionIn: a client's handshake with us.
+	DirectionIn = "in"
+	// DirectionOut: our handshake with a next hop.
+	DirectionOut = "out"
+)
+
+// Values of the label "version" of [Metrics.TLSHandshakes].
+const (
+	// TLS12: the handshake ended in TLS 1.2.
+	TLS12 = "1.2"
+	// TLS13: the handshake ended in TLS 1.3.
+	TLS13 = "1.3"
+	// TLSFailed: the handshake did not end in a session.
+	TLSFailed = "failed"
+	// TLSOther: the handshake ended in any other version.
+	TLSOther = "other"
+)
+
+// Values of the label "type" of [Metrics.DNSQueries]; see [DNSType].
+const (
+	DNSTypeMX    = "MX"    // hosts that take a domain's mail
+	DNSTypeA     = "A"     // IPv4 addresses
+	DNSTypeAAAA  = "AAAA"  // IPv6 addresses
+	DNSTypeCNAME = "CNAME" // aliases
+	DNSTypeTLSA  = "TLSA"  // certificate associations
+	DNSTypeTXT   = "TXT"   // policies
+	DNSTypeOther = "other" // any other type
+)
+
+// Values of the label "result" of [Metrics.DNSQueries].
+const (
+	// DNSOK: the answer held records of the wanted type.
+	DNSOK = "ok"
+	// DNSNXDomain: the name does not exist.
+	DNSNXDomain = "nxdomain"
+	// DNSNoData: the name exists and has no record of the wanted type.
+	DNSNoData = "nodata"
+	// DNSServFail: the server said that it could not find out.
+	DNSServFail = "servfail"
+	// DNSTimeout: no server answered in time.
+	DNSTimeout = "timeout"
+	// DNSError: any other failure.
+	DNSError = "error"
+)
+
+func inboundReasons() []string { return []string{OverLimit, OverAddressLimit} }
+
+func refusals() []string {
+	return []string{
+		RefusedRelay, RefusedSyntax, RefusedSequence, RefusedSize, RefusedSender, RefusedRecipient,
+		RefusedContent, RefusedLoop, RefusedStorage, RefusedLimit, RefusedProtocol, RefusedOther,
+	}
+}
+
+func reportKinds() []string { return []string{ReportFailure, ReportDelay, ReportSuccess} }
+
+func attemptOutcomes() []string {
+	return []string{AttemptSent, AttemptDeferred, AttemptBounced, AttemptUnreachable}
+}
+
+func directions() []string { return []string{DirectionIn, DirectionOut} }
+
+func tlsVersions() []string { return []string{TLS12, TLS13, TLSFailed, TLSOther} }
+
+func dnsTypes() []string {
+	return []string{DNSTypeMX, DNSTypeA, DNSTypeAAAA, DNSTypeCNAME, DNSTypeTLSA, DNSTypeTXT, DNSTypeOther}
+}
+
+func dnsResults() []string {
+	return []string{DNSOK, DNSNXDomain, DNSNoData, DNSServFail, DNSTimeout, DNSError}
+}
+
+// TLSVersion returns the value of the label "version" for a version number of
+// crypto/tls, such as tls.ConnectionState.Version. Zero, which means that there
+// is no session, gives [TLSFailed]; an unknown number gives [TLSOther].
+func TLSVersion(version uint16) string {
+	switch version {
+	case 0:
+		return TLSFailed
+	case tls.VersionTLS12:
+		return TLS12
+	case tls.VersionTLS13:
+		return TLS13
+	default:
+		return TLSOther
+	}
+}
+
+// DNSType returns the value of the label "type" for the mnemonic of a record
+// type in capital letters, such as "MX". A type without a series of its own
+// gives [DNSTypeOther], so that the label stays bounded.
+func DNSType(mnemonic string) string {
+	switch mnemonic {
+	case DNSTypeMX, DNSTypeA, DNSTypeAAAA, DNSTypeCNAME, DNSTypeTLSA, DNSTypeTXT:
+		return mnemonic
+	default:
+		return DNSTypeOther
+	}
+}

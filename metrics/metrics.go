@@ -1,0 +1,147 @@
+package metrics
+
+import (
+	"runtime"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Metrics holds every collector. All fields are usable from many goroutines at
+// once. The zero value has no collectors: use [New].
+type Metrics struct {
+	// Sessions counts inbound sessions that were greeted.
+	Sessions prometheus.Counter
+	// InboundConnections is the number of inbound connections open now.
+	InboundConnections prometheus.Gauge
+	// InboundRefused counts connections turned away before a session began, by
+	// "reason": [OverLimit] or [OverAddressLimit].
+	InboundRefused *prometheus.CounterVec
+
+	// MessagesAccepted counts messages that were stored and acknowledged.
+	MessagesAccepted prometheus.Counter
+	// AcceptedBytes counts the content of those messages, in bytes as received.
+	AcceptedBytes prometheus.Counter
+	// RecipientsAccepted counts the recipients of those messages.
+	RecipientsAccepted prometheus.Counter
+	// Refused counts commands and messages refused with a 4yz or 5yz reply, by
+	// "reason": one of the Refused constants.
+	Refused *prometheus.CounterVec
+
+	// RecipientsDelivered counts recipients that a next hop took over.
+	RecipientsDelivered prometheus.Counter
+	// RecipientsDeferred counts deferrals: one recipient may count many times.
+	RecipientsDeferred prometheus.Counter
+	// RecipientsBounced counts recipients that failed for good.
+	RecipientsBounced prometheus.Counter
+	// RecipientsExpired counts recipients given up because their lifetime was over.
+	RecipientsExpired prometheus.Counter
+	// Reports counts delivery status notifications put in the queue, by "kind":
+	// [ReportFailure], [ReportDelay] or [ReportSuccess].
+	Reports *prometheus.CounterVec
+	// DeliveryLatency observes seconds from acceptance to delivery, per recipient.
+	DeliveryLatency prometheus.Histogram
+
+	// Attempts counts finished delivery attempts, by "outcome": one of the
+	// Attempt constants.
+	Attempts *prometheus.CounterVec
+	// AttemptDuration observes the seconds that one attempt took, waiting for a
+	// connection included.
+	AttemptDuration prometheus.Histogram
+	// OutboundConnections is the number of connections to next hops open now.
+	OutboundConnections prometheus.Gauge
+	// OutboundOpened counts connections to next hops that were established.
+	OutboundOpened prometheus.Counter
+	// OutboundFailed counts connections to next hops that could not be established.
+	OutboundFailed prometheus.Counter
+	// AmbiguousEnds counts transfers whose connection was lost after the final
+	// dot and before the reply, which may lead to a duplicate.
+	AmbiguousEnds prometheus.Counter
+
+	// TLSHandshakes counts handshakes, by "direction" ([DirectionIn] or
+	// [DirectionOut]) and "version" (see [TLSVersion]).
+	TLSHandshakes *prometheus.CounterVec
+
+	// CommitDuration observes the seconds that one commit of the queue took.
+	CommitDuration prometheus.Histogram
+	// CommitOperations observes how many operations shared one commit.
+	CommitOperations prometheus.Histogram
+
+	// DNSQueries counts questions sent to DNS servers, by "type" (see
+	// [DNSType]) and "result" (one of DNSOK … DNSError).
+	DNSQueries *prometheus.CounterVec
+	// DNSDuration observes the seconds from a question to its outcome.
+	DNSDuration prometheus.Histogram
+
+	queue *queueCollector
+}
+
+// New makes all collectors, with every labelled series at zero, and registers
+// them with reg together with those of the Go runtime and of the process. A nil
+// reg registers nothing, and the fields count all the same, which is what a test
+// of another package wants. Like prometheus.MustRegister it panics when reg
+// already holds one of these names: give it a registry of its own.
+func New(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{queue: newQueueCollector()}
+	f := factory{promauto.With(reg)}
+	m.makeInbound(f)
+	m.makeDelivery(f)
+	m.makeOutbound(f)
+	m.makeStore(f)
+	build := f.gauges("build_info", "Constant 1, labelled by the running version and the Go version that built it.", "version", "goversion")
+	build.WithLabelValues(version(), runtime.Version()).Set(1)
+	if reg != nil {
+		reg.MustRegister(
+			m.queue,
+			collectors.NewGoCollector(),
+			collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		)
+	}
+	return m
+}
+
+func (m *Metrics) makeInbound(f factory) {
+	m.Sessions = f.counter("sessions_total", "Inbound sessions greeted.")
+	m.InboundConnections = f.gauge("inbound_connections", "Inbound connections open now.")
+	m.InboundRefused = f.counters("inbound_connections_refused_total", "Inbound connections turned away before a session began.", label{"reason", inboundReasons()})
+	m.MessagesAccepted = f.counter("messages_accepted_total", "Messages stored and acknowledged.")
+	m.AcceptedBytes = f.counter("accepted_bytes_total", "Content of acknowledged messages, in bytes as received.")
+	m.RecipientsAccepted = f.counter("recipients_accepted_total", "Recipients of acknowledged messages.")
+	m.Refused = f.counters("refused_total", "Commands and messages refused with a 4yz or 5yz reply.", label{"reason", refusals()})
+	m.TLSHandshakes = f.counters("tls_handshakes_total", "TLS handshakes by direction and resulting version.", label{"direction", directions()}, label{"version", tlsVersions()})
+}
+
+func (m *Metrics) makeDelivery(f factory) {
+	m.RecipientsDelivered = f.counter("recipients_delivered_total", "Recipients that a next hop took over.")
+	m.RecipientsDeferred = f.counter("recipients_deferred_total", "Deferrals of a recipient; one recipient may count many times.")
+	m.RecipientsBounced = f.counter("recipients_bounced_total", "Recipients that failed for good.")
+	m.RecipientsExpired = f.counter("recipients_expired_total", "Recipients given up because their lifetime was over.")
+	m.Reports = f.counters("reports_total", "Delivery status notifications put in the queue.", label{"kind", reportKinds()})
+	m.DeliveryLatency = f.histogram("delivery_latency_seconds", "Time from acceptance to delivery, per recipient.", latencyBuckets())
+}
+
+func (m *Metrics) makeOutbound(f factory) {
+	m.Attempts = f.counters("attempts_total", "Finished delivery attempts.", label{"outcome", attemptOutcomes()})
+	m.AttemptDuration = f.histogram("attempt_duration_seconds", "Time that one delivery attempt took.", attemptBuckets())
+	m.OutboundConnections = f.gauge("outbound_connections", "Connections to next hops open now.")
+	m.OutboundOpened = f.counter("outbound_connections_opened_total", "Connections to next hops established.")
+	m.OutboundFailed = f.counter("outbound_connect_failures_total", "Connections to next hops that could not be established.")
+	m.AmbiguousEnds = f.counter("ends_of_data_ambiguous_total", "Transfers whose connection was lost between the final dot and its reply.")
+}
+
+func (m *Metrics) makeStore(f factory) {
+	m.CommitDuration = f.histogram("commit_duration_seconds", "Time that one commit of the queue took.", commitBuckets())
+	m.CommitOperations = f.histogram("commit_operations", "Operations that shared one commit of the queue.", prometheus.ExponentialBuckets(1, 2, 12))
+	m.DNSQueries = f.counters("dns_queries_total", "Questions sent to DNS servers.", label{"type", dnsTypes()}, label{"result", dnsResults()})
+	m.DNSDuration = f.histogram("dns_duration_seconds", "Time from a DNS question to its outcome.", dnsBuckets())
+}
+
+// version is that of the main module, or "(devel)" where the build did not say.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

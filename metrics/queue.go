@@ -1,0 +1,104 @@
+package metrics
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Values of the label "state" of waypost_queue_recipients.
+const (
+	stateQueued   = "queued"
+	stateDeferred = "deferred"
+	stateHeld     = "held"
+)
+
+// QueueStats is one consistent view of the queue. The zero value is an empty
+// queue on a full disk.
+type QueueStats struct {
+	// Messages is the number of messages in the queue.
+	Messages int64
+	// Queued is the number of recipients not tried yet and not held.
+	Queued int64
+	// Deferred is the number of recipients waiting for another attempt and not held.
+	Deferred int64
+	// Held is the number of recipients on hold, tried or not.
+	Held int64
+	// Destinations is the number of destinations that have messages.
+	Destinations int64
+	// Waiting is the number of destinations that are not tried before some
+	// later time, because the last attempt to reach them failed.
+	Waiting int64
+	// Bytes is the size of the content held, in bytes.
+	Bytes int64
+	// OldestAge is the time since the oldest message was accepted, zero for an
+	// empty queue.
+	OldestAge time.Duration
+	// DiskFree is the space left for the queue on its file system, in bytes.
+	DiskFree int64
+}
+
+// WatchQueue has the queue's gauges read from f at every scrape. f is called
+// once a scrape, from the scrape's goroutine, and must be quick and safe for
+// concurrent use. A later call replaces f; nil removes the gauges, which is also
+// how they begin.
+func (m *Metrics) WatchQueue(f func() QueueStats) {
+	if f == nil {
+		m.queue.source.Store(nil)
+		return
+	}
+	m.queue.source.Store(&f)
+}
+
+// queueCollector turns one QueueStats into gauges, so that the figures of one
+// scrape always belong together.
+type queueCollector struct {
+	source atomic.Pointer[func() QueueStats]
+
+	messages, recipients, destinations, waiting *prometheus.Desc
+	bytes, oldestAge, diskFree                  *prometheus.Desc
+}
+
+func newQueueCollector() *queueCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(namespace, "queue", name), help, labels, nil)
+	}
+	return &queueCollector{
+		messages:     desc("messages", "Messages in the queue."),
+		recipients:   desc("recipients", "Recipients in the queue, by state.", "state"),
+		destinations: desc("destinations", "Destinations that have messages in the queue."),
+		waiting:      desc("destinations_waiting", "Destinations not tried before a later time because the last attempt to reach them failed."),
+		bytes:        desc("bytes", "Size of the content in the queue."),
+		oldestAge:    desc("oldest_age_seconds", "Time since the oldest message in the queue was accepted."),
+		diskFree:     desc("disk_free_bytes", "Space left for the queue on its file system."),
+	}
+}
+
+// Describe sends the descriptions of the queue's gauges.
+func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.messages, c.recipients, c.destinations, c.waiting, c.bytes, c.oldestAge, c.diskFree} {
+		ch <- d
+	}
+}
+
+// Collect reads the queue's figures once and sends them.
+func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
+	source := c.source.Load()
+	if source == nil {
+		return
+	}
+	s := (*source)()
+	send := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	send(c.messages, float64(s.Messages))
+	send(c.recipients, float64(s.Queued), stateQueued)
+	send(c.recipients, float64(s.Deferred), stateDeferred)
+	send(c.recipients, float64(s.Held), stateHeld)
+	send(c.destinations, float64(s.Destinations))
+	send(c.waiting, float64(s.Waiting))
+	send(c.bytes, float64(s.Bytes))
+	send(c.oldestAge, s.OldestAge.Seconds())
+	send(c.diskFree, float64(s.DiskFree))
+}
