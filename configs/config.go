@@ -1,0 +1,214 @@
+package configs
+
+// Config is a whole configuration. The zero value is not valid: begin with
+// [Default] or [Load].
+type Config struct {
+	// Hostname is our name in the greeting, in EHLO and in Received fields. The
+	// default is the host's own name, fully qualified where /etc/hosts says how.
+	Hostname string `toml:"hostname"`
+	// DataDir is the directory of the queue and of the control socket. The
+	// default is the first of $STATE_DIRECTORY, else $XDG_STATE_HOME/waypost,
+	// else ~/.local/state/waypost.
+	DataDir string `toml:"data_dir"`
+	// ShutdownTimeout is how long sessions and deliveries may take to finish
+	// once we are told to stop. Default 30s.
+	ShutdownTimeout Duration `toml:"shutdown_timeout"`
+
+	// Listeners are the addresses on which mail is taken. Without any there is
+	// one, with each key at its default.
+	Listeners []Listener `toml:"listener"`
+	// TLS is the certificate that listeners present.
+	TLS TLS `toml:"tls"`
+	// Relay says for whom mail is relayed.
+	Relay Relay `toml:"relay"`
+	// Limits bound what clients may use.
+	Limits Limits `toml:"limits"`
+	// Queue says how long and how often delivery is tried.
+	Queue Queue `toml:"queue"`
+	// Routes are asked in order and the first that matches wins; without one,
+	// mail goes where the recipient's MX records say. Default none.
+	Routes []Route `toml:"route"`
+	// Resolver names the DNS servers.
+	Resolver Resolver `toml:"resolver"`
+	// Delivery bounds what delivery may use and reach.
+	Delivery Delivery `toml:"delivery"`
+	// Metrics is the HTTP endpoint for metrics and health.
+	Metrics Metrics `toml:"metrics"`
+	// Log says what is logged, and how.
+	Log Log `toml:"log"`
+
+	// Warnings tell what is valid but suspicious. [Load] and [Config.Validate]
+	// set them.
+	Warnings []Problem `toml:"-"`
+}
+
+// Values of Listener.Mode.
+const (
+	// ModeRelay takes mail from other hosts and applications.
+	ModeRelay = "relay"
+	// ModeSubmission takes new mail from mail programs (RFC 6409).
+	ModeSubmission = "submission"
+)
+
+// Values of Listener.TLS and Route.TLS.
+const (
+	// TLSNone uses no TLS. For listeners and routes.
+	TLSNone = "none"
+	// TLSStartTLS offers STARTTLS to clients that want it. For listeners.
+	TLSStartTLS = "starttls"
+	// TLSRequired takes mail only after STARTTLS; for a route it gives mail only
+	// over TLS, whatever the certificate. For listeners and routes.
+	TLSRequired = "required"
+	// TLSImplicit begins every connection with the handshake (RFC 8314 §3). For listeners.
+	TLSImplicit = "implicit"
+	// TLSOpportunistic uses TLS where it can be had (RFC 7435). For routes.
+	TLSOpportunistic = "opportunistic"
+	// TLSVerified gives mail only over TLS to a host whose certificate is valid
+	// for its name. For routes.
+	TLSVerified = "verified"
+)
+
+// AuthNone is the one value of Listener.Auth that this version supports.
+const AuthNone = "none"
+
+// Listener is one address on which mail is taken.
+type Listener struct {
+	// Address is an IP address, or nothing for all, with a port; port 0 takes
+	// any free one. Default 127.0.0.1:2525.
+	Address string `toml:"address"`
+	// Mode is [ModeRelay], the default, or [ModeSubmission].
+	Mode string `toml:"mode"`
+	// TLS is [TLSNone], [TLSStartTLS], [TLSRequired] or [TLSImplicit]. The
+	// default is TLSStartTLS where a certificate is configured, else TLSNone.
+	TLS string `toml:"tls"`
+	// Auth is [AuthNone], the default.
+	Auth string `toml:"auth"`
+	// ProxyProtocolFrom must be empty in this version, which is the default.
+	ProxyProtocolFrom []string `toml:"proxy_protocol_from"`
+}
+
+// TLS is the certificate that listeners present. Both files or none.
+type TLS struct {
+	// Certificate names a PEM file: our certificate, then its issuers'. Default "" (none).
+	Certificate string `toml:"certificate"`
+	// Key names the PEM file of the certificate's private key. Default "" (none).
+	Key string `toml:"key"`
+}
+
+// Relay says for whom mail is relayed.
+type Relay struct {
+	// Networks are the clients that may relay anywhere, as prefixes or single
+	// addresses; see [ParseNetwork]. Default 127.0.0.0/8 and ::1/128.
+	Networks []string `toml:"networks"`
+	// Domains are the recipients' domains for which mail is taken from anyone:
+	// "example.org" is that domain alone, ".example.org" it and all below. Default none.
+	Domains []string `toml:"domains"`
+	// UsersFile must be empty in this version, which is the default.
+	UsersFile string `toml:"users_file"`
+}
+
+// Limits bound what clients may use.
+type Limits struct {
+	// MessageSize is the greatest size of a message's content. Default 50MB.
+	MessageSize Size `toml:"message_size"`
+	// Recipients is the greatest number of recipients of one message. Default 1000.
+	Recipients int `toml:"recipients"`
+	// Connections is how many clients may be connected at once. Default 1000.
+	Connections int `toml:"connections"`
+	// ConnectionsPerAddress is how many of them may come from one address. Default 100.
+	ConnectionsPerAddress int `toml:"connections_per_address"`
+	// IdleTimeout is how long a client may stay silent. Default 5m.
+	IdleTimeout Duration `toml:"idle_timeout"`
+}
+
+// Queue says how long and how often delivery is tried.
+type Queue struct {
+	// Retry holds the waits after the first attempt, the second, and so on; the
+	// last repeats. Default 30m, 1h, 2h, 3h.
+	Retry []Duration `toml:"retry"`
+	// Lifetime is how long delivery is tried before the sender is told that it
+	// failed. Default 5d.
+	Lifetime Duration `toml:"lifetime"`
+	// WarnAfter is when the sender is told of a delay; 0 is never. Default 4h.
+	WarnAfter Duration `toml:"warn_after"`
+	// Jitter is the fraction by which a wait may be longer than the list
+	// says, so that retries do not march in step. Default 0.1.
+	Jitter float64 `toml:"jitter"`
+	// MinFree is the free space on the queue's file system below which no new
+	// mail is taken. Default 256MB.
+	MinFree Size `toml:"min_free"`
+}
+
+// Route sends some recipients' mail to named next hops.
+type Route struct {
+	// To is which recipients the route is for: a domain, ".domain" for it and
+	// all below, "user@domain", or "*" for all. It must be set.
+	To string `toml:"to"`
+	// From limits the route to a sender's address or domain. Default "" (any).
+	From string `toml:"from"`
+	// Via are the next hops, tried in order; see [ParseVia]. At least one must be set.
+	Via []string `toml:"via"`
+	// Username is the name to log in with. Default "" (no login).
+	Username string `toml:"username"`
+	// PasswordFile names the file that holds the password; see [ReadSecret]. Default "".
+	PasswordFile string `toml:"password_file"`
+	// TLS is [TLSNone], [TLSOpportunistic], the default, [TLSRequired] or [TLSVerified].
+	TLS string `toml:"tls"`
+}
+
+// Resolver names the DNS servers.
+type Resolver struct {
+	// Servers are IP addresses, with a port where it is not 53; see
+	// [ParseServer]. Default none, which means those of /etc/resolv.conf.
+	Servers []string `toml:"servers"`
+}
+
+// Delivery bounds what delivery may use and reach.
+type Delivery struct {
+	// SMTPPort is the port on which MX hosts are tried. Default 25.
+	SMTPPort int `toml:"smtp_port"`
+	// AllowPrivate are the loopback and private networks that delivery by MX
+	// may reach, as in Relay.Networks. Default none.
+	AllowPrivate []string `toml:"allow_private"`
+	// Workers is how many delivery attempts may run at once. Default 500.
+	Workers int `toml:"workers"`
+	// ConnectionsPerDestination is how many connections may be open to one
+	// destination. Default 20.
+	ConnectionsPerDestination int `toml:"connections_per_destination"`
+	// ConnectTimeout is how long establishing one connection may take. Default 30s.
+	ConnectTimeout Duration `toml:"connect_timeout"`
+}
+
+// Metrics is the HTTP endpoint for metrics and health.
+type Metrics struct {
+	// Address is where it listens, as in Listener.Address; "" turns it off.
+	// Default 127.0.0.1:9025.
+	Address string `toml:"address"`
+}
+
+// Values of Log.Format.
+const (
+	// FormatAuto is text on a terminal and JSON elsewhere.
+	FormatAuto = "auto"
+	// FormatText is key=value text.
+	FormatText = "text"
+	// FormatJSON is one JSON object a line.
+	FormatJSON = "json"
+)
+
+// Values of Log.Level, from most to least.
+const (
+	LevelDebug = "debug" // every step
+	LevelInfo  = "info"  // every message's journey
+	LevelWarn  = "warn"  // what may need a look
+	LevelError = "error" // what needs one
+)
+
+// Log says what is logged, and how.
+type Log struct {
+	// Format is [FormatAuto], the default, [FormatText] or [FormatJSON].
+	Format string `toml:"format"`
+	// Level is the least that is logged: [LevelDebug], [LevelInfo], the default,
+	// [LevelWarn] or [LevelError].
+	Level string `toml:"level"`
+}

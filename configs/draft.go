@@ -1,0 +1,45 @@
+package configs
+
+import (
+	"fmt"
+)
+
+// assign gives a key its value, or notes why that cannot be.
+func (d *draft) assign(s spot, l literal) {
+	for i, item := range l.items {
+		d.places[fmt.Sprintf("%s[%d]", s.path, i)] = item.place
+	}
+	err := assign(s.value.Addr().Interface(), l, func(i int, err error) {
+		d.failAt(l.list()[i].place, fmt.Sprintf("%s[%d]", s.path, i), err)
+	})
+	if err != nil {
+		d.failAt(l.place, s.path, err)
+	}
+}
+
+// fail notes what is wrong with a table or a key.
+func (d *draft) fail(at place, s spot, err error) { d.failAt(at, s.path, err) }
+
+func (d *draft) failAt(at place, path string, err error) {
+	d.broken[path] = true
+	d.problems = append(d.problems, at.problem(path, path+": "+err.Error(), ""))
+}
+
+// unknown notes a key or table that does not exist.
+func (d *draft) unknown(at place, s spot, what string, candidates []keyPath) {
+	text := fmt.Sprintf("unknown %s %q", what, s.key)
+	d.problems = append(d.problems, at.problem(s.path, text, nearest(s.key, candidates)))
+}
+
+// finish fills in what depends on other keys and validates the whole.
+func (d *draft) finish(fs files) (*Config, error) {
+	d.config.fill()
+	v := validation{config: &d.config, files: fs, places: d.places, broken: d.broken}
+	v.all()
+	problems := inOrder(append(d.problems, v.problems...))
+	if len(problems) > 0 {
+		return nil, Problems(problems)
+	}
+	d.config.Warnings = inOrder(append(d.warnings, v.warnings...))
+	return &d.config, nil
+}

@@ -1,0 +1,67 @@
+package configs
+
+import (
+	_ "embed" // for the reference
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Reference is the annotated reference file: every key with its meaning, unit
+// and default, those that have one commented out. Read it only.
+//
+//go:embed waypost.toml
+var Reference []byte
+
+// Load reads the configuration file at path, then the environment ("NAME=value"
+// lines, as of os.Environ), over the defaults. With the path "" the file is the
+// one that WAYPOST_CONFIG names, and without that there is none.
+//
+// The error is [Problems] when the configuration cannot be used, and any other
+// when the file cannot be read; either way there is no configuration.
+func Load(path string, environ []string) (*Config, error) {
+	return load(path, environ, disk{})
+}
+
+func load(path string, environ []string, fs files) (*Config, error) {
+	env := newEnvironment(environ)
+	if path == "" {
+		path = env[fileVariable]
+	}
+	d := newDraft(defaults(env))
+	if path != "" {
+		text, err := fs.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read the configuration: %w", err)
+		}
+		if !d.read(path, text) {
+			return nil, Problems(d.problems)
+		}
+	}
+	d.readEnvironment(env)
+	return d.finish(fs)
+}
+
+// Validate checks a configuration that a program put together by itself, and
+// sets its Warnings. The error is nil or [Problems], which have no places.
+func (c *Config) Validate() error {
+	v := validation{config: c, files: disk{}}
+	v.all()
+	c.Warnings = inOrder(v.warnings)
+	if len(v.problems) > 0 {
+		return Problems(inOrder(v.problems))
+	}
+	return nil
+}
+
+// files is what loading needs of the file system.
+type files interface {
+	ReadFile(name string) ([]byte, error)
+	Stat(name string) (fs.FileInfo, error)
+}
+
+// disk is the real file system.
+type disk struct{}
+
+func (disk) ReadFile(name string) ([]byte, error)  { return os.ReadFile(name) }
+func (disk) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }

@@ -1,0 +1,91 @@
+package configs
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+)
+
+// listeners checks the addresses on which mail is taken.
+func (v *validation) listeners() {
+	taken := map[string]string{}
+	for i, l := range v.config.Listeners {
+		path := index("listener", i)
+		if v.check(path+".address", checkListen(l.Address)) {
+			v.notTwice(taken, path+".address", l.Address)
+		}
+		v.oneOf(path+".mode", l.Mode, ModeRelay, ModeSubmission)
+		v.oneOf(path+".tls", l.TLS, TLSNone, TLSStartTLS, TLSRequired, TLSImplicit)
+		switch l.TLS {
+		case TLSStartTLS, TLSRequired, TLSImplicit:
+			if v.config.TLS.Certificate == "" && v.config.TLS.Key == "" {
+				v.fail(path+".tls", "%q needs tls.certificate and tls.key", l.TLS)
+			}
+		}
+		v.listenerAuth(path, l)
+	}
+}
+
+// listenerAuth refuses what this version does not have.
+func (v *validation) listenerAuth(path string, l Listener) {
+	switch l.Auth {
+	case AuthNone:
+	case "optional", "required":
+		v.fail(path+".auth", "%q is not supported by this version, which has only %q", l.Auth, AuthNone)
+	default:
+		v.fail(path+".auth", "%q is not a known value; this version supports only %q", l.Auth, AuthNone)
+	}
+	if len(l.ProxyProtocolFrom) > 0 {
+		v.fail(path+".proxy_protocol_from", "is not supported by this version and must be empty")
+	}
+}
+
+// endpoint checks the address of the metrics.
+func (v *validation) endpoint() {
+	address := v.config.Metrics.Address
+	if address == "" || !v.check("metrics.address", checkListen(address)) {
+		return
+	}
+	taken := map[string]string{}
+	for i, l := range v.config.Listeners {
+		taken[l.Address] = index("listener", i) + ".address"
+	}
+	v.notTwice(taken, "metrics.address", address)
+}
+
+// notTwice checks that nothing else listens on an address. A port of 0 is
+// another one each time.
+func (v *validation) notTwice(taken map[string]string, path, address string) {
+	if _, port, _ := net.SplitHostPort(address); port == "0" {
+		return
+	}
+	if other, ok := taken[address]; ok {
+		// The one to change is the one that was set.
+		if v.places.find(path) == (place{}) {
+			path, other = other, path
+		}
+		v.fail(path, "%q is also %s", address, other)
+		return
+	}
+	taken[address] = path
+}
+
+// checkListen checks an address to listen on. Names are refused, because what
+// they stand for can change, and then strangers could connect.
+func checkListen(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf(`%q is not an address with a port, such as "127.0.0.1:25" or "[::1]:25"`, address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return fmt.Errorf("%q has no port from 0 to 65535", address)
+	}
+	if host == "" || host == "localhost" {
+		return nil
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		return fmt.Errorf("%q has no IP address before its port", address)
+	}
+	return nil
+}

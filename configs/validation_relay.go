@@ -1,0 +1,143 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// relay checks for whom mail is relayed. What would make us an open relay is an
+// error and not a warning: strangers find one within hours.
+func (v *validation) relay() {
+	r := v.config.Relay
+	for i, text := range r.Networks {
+		path := index("relay.networks", i)
+		network, ok := v.network(path, text)
+		if !ok || isPrivate(network) {
+			continue
+		}
+		switch width(network) {
+		case open:
+			v.fail(path, "%q would let strangers relay through us to anywhere", text)
+		case wide:
+			v.warn(path, "%q is a large public network, and all of it may relay through us to anywhere", text)
+		}
+	}
+	for i, text := range r.Domains {
+		v.relayDomain(index("relay.domains", i), text)
+	}
+	if r.UsersFile != "" {
+		v.fail("relay.users_file", "is not supported by this version and must be empty")
+	}
+}
+
+func (v *validation) relayDomain(path, text string) {
+	domain, below := strings.CutPrefix(text, ".")
+	if text == "*" {
+		v.fail(path, "%q would let strangers relay through us to anywhere", text)
+		return
+	}
+	if !v.domain(path, text, domain) || !below {
+		return
+	}
+	suffix, registered := publicsuffix.PublicSuffix(strings.ToLower(domain))
+	if registered && suffix == strings.ToLower(domain) {
+		v.fail(path, "%q would let strangers relay through us to every domain below %s", text, domain)
+	}
+}
+
+// domain checks a domain that stands in a longer text.
+func (v *validation) domain(path, text, domain string) bool {
+	err := checkDomain(domain)
+	if err == nil {
+		return true
+	}
+	suggestion := ""
+	if better, ok := betterDomain(domain); ok {
+		suggestion = strings.Replace(text, domain, better, 1)
+	}
+	if text != domain {
+		err = fmt.Errorf("%q: %w", text, err)
+	}
+	v.suggest(path, suggestion, "%v", err)
+	return false
+}
+
+// network checks a network, and warns of a prefix that may be a mistake for
+// one address.
+func (v *validation) network(path, text string) (netip.Prefix, bool) {
+	network, err := ParseNetwork(text)
+	if !v.check(path, err) {
+		return network, false
+	}
+	if written, err := netip.ParsePrefix(text); err == nil && written != written.Masked() {
+		v.warn(path, "%q stands for all of %v", text, network)
+	}
+	return network, true
+}
+
+// ParseNetwork reads a network in prefix notation, such as "10.0.0.0/8" or
+// "fd00::/8", or a single address. Bits after the prefix are cleared, and an IPv4
+// network that is written in IPv6 becomes IPv4.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	bad := fmt.Errorf(`%q is not a network such as "10.0.0.0/8" or an address`, s)
+	if addr, err := netip.ParseAddr(s); err == nil {
+		if addr.Zone() != "" {
+			return netip.Prefix{}, bad
+		}
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, bad
+	}
+	if p.Addr().Is4In6() {
+		// A shorter prefix would be part IPv4 and part not.
+		if p.Bits() < 96 {
+			return netip.Prefix{}, bad
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}
+
+// isPrivate tells a network whose addresses cannot come from the internet.
+func isPrivate(network netip.Prefix) bool {
+	for _, text := range []string{
+		"127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10",
+		"::1/128", "fc00::/7", "fe80::/10",
+	} {
+		private := netip.MustParsePrefix(text)
+		if private.Contains(network.Addr()) && private.Bits() <= network.Bits() {
+			return true
+		}
+	}
+	return false
+}
+
+// breadth is how much of the internet a network is.
+type breadth int
+
+const (
+	narrow breadth = iota // may well be one organisation's
+	wide                  // larger than nearly all organisations have
+	open                  // larger than any
+)
+
+func width(network netip.Prefix) breadth {
+	tooWide, suspicious := 8, 16
+	if network.Addr().Is6() {
+		tooWide, suspicious = 16, 32
+	}
+	switch {
+	case network.Bits() < tooWide:
+		return open
+	case network.Bits() < suspicious:
+		return wide
+	default:
+		return narrow
+	}
+}

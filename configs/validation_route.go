@@ -1,0 +1,147 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// routes checks where mail is sent.
+func (v *validation) routes() {
+	all := -1 // the first route that takes everything
+	for i, r := range v.config.Routes {
+		path := index("route", i)
+		if all >= 0 {
+			v.warn(path+".to", "is never reached, because %s takes everything", index("route", all))
+		} else if r.To == "*" && r.From == "" {
+			all = i
+		}
+		v.recipients(path+".to", r.To)
+		if r.From != "" {
+			v.pattern(path+".from", r.From)
+		}
+		hops := v.hops(path+".via", r.Via)
+		v.routeTLS(path+".tls", r.TLS)
+		v.credentials(path, r, hops)
+	}
+}
+
+// recipients checks which recipients a route is for.
+func (v *validation) recipients(path, to string) {
+	switch {
+	case to == "":
+		v.fail(path, `must be set: a domain, ".domain", "user@domain", or "*"`)
+	case to == "*":
+	case strings.HasPrefix(to, "."):
+		v.domain(path, to, to[1:])
+	default:
+		v.pattern(path, to)
+	}
+}
+
+// pattern checks an address or a domain.
+func (v *validation) pattern(path, text string) {
+	domain := text
+	if at := strings.LastIndex(text, "@"); at >= 0 {
+		if err := checkLocalPart(text[:at]); err != nil {
+			v.fail(path, "%q is not an address: %v", text, err)
+			return
+		}
+		domain = text[at+1:]
+	}
+	v.domain(path, text, domain)
+}
+
+// checkLocalPart keeps out what cannot be a local part (RFC 5321 §4.5.3.1.1).
+func checkLocalPart(local string) error {
+	switch {
+	case local == "":
+		return errors.New("nothing stands before the @")
+	case len(local) > 64:
+		return errors.New("more than 64 letters stand before the @")
+	case strings.ContainsFunc(local, func(r rune) bool { return r <= ' ' || r == 0x7f }) && !strings.HasPrefix(local, `"`):
+		return errors.New("it has a space or control character in it")
+	}
+	return nil
+}
+
+// hops checks next hops and gives back those that are sound.
+func (v *validation) hops(path string, via []string) []Via {
+	if len(via) == 0 {
+		v.fail(path, `must have at least one next hop, such as "smtp://10.0.0.5:25" or "mx:"`)
+	}
+	var hops []Via
+	for i, text := range via {
+		hop, err := ParseVia(text)
+		if v.check(index(path, i), err) {
+			hops = append(hops, hop)
+		}
+	}
+	return hops
+}
+
+func (v *validation) routeTLS(path, mode string) {
+	if mode == "dane" {
+		v.fail(path, "%q is not supported by this version", mode)
+		return
+	}
+	v.oneOf(path, mode, TLSNone, TLSOpportunistic, TLSRequired, TLSVerified)
+}
+
+// credentials checks a login, and that it is shown to nobody but the next hop.
+func (v *validation) credentials(path string, r Route, hops []Via) {
+	switch {
+	case r.Username == "" && r.PasswordFile == "":
+		return
+	case r.PasswordFile == "":
+		v.fail(path+".username", "needs password_file")
+		return
+	case r.Username == "":
+		v.fail(path+".password_file", "needs username")
+	}
+	v.password(path+".password_file", r.PasswordFile)
+	for _, hop := range hops {
+		switch {
+		case hop.Scheme == ViaMX:
+			v.fail(path+".username", `a login cannot be used with "mx:", where any host may answer`)
+		case !hop.IsLoopback() && (r.TLS == TLSNone || r.TLS == TLSOpportunistic):
+			v.fail(path+".tls", "%q would send the password unprotected to %s; use %q, or %q", r.TLS, hop.Host, TLSVerified, TLSRequired)
+			return
+		}
+	}
+}
+
+// password checks that a file holds a password.
+func (v *validation) password(path, name string) {
+	if _, err := readSecret(v.files, name); err != nil {
+		v.fail(path, "%v", err)
+		return
+	}
+	v.secrecy(path, name)
+}
+
+// secrecy warns of a secret that every user of the host can read.
+func (v *validation) secrecy(path, name string) {
+	if info, err := v.files.Stat(name); err == nil && info.Mode().Perm()&0o004 != 0 {
+		v.warn(path, "%s can be read by every user of this host (mode %04o)", name, info.Mode().Perm())
+	}
+}
+
+// ReadSecret reads a file that holds a secret, and nothing else, on its first
+// line; what ends that line is not part of it. An empty file is an error.
+func ReadSecret(name string) (string, error) { return readSecret(disk{}, name) }
+
+func readSecret(fs files, name string) (string, error) {
+	text, err := fs.ReadFile(name)
+	if err != nil {
+		return "", fmt.Errorf("read the secret: %w", err)
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	switch {
+	case secret == "":
+		return "", fmt.Errorf("read the secret: %s is empty", name)
+	case strings.ContainsAny(secret, "\r\n\x00"):
+		return "", fmt.Errorf("read the secret: %s has more than one line", name)
+	}
+	return secret, nil
+}
