@@ -1,0 +1,79 @@
+package resolver
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// answer is the outcome of a look-up, aliases followed. It is shared and never
+// changed. With err nil and neither hosts nor addresses, the name exists and
+// has no such record.
+type answer struct {
+	name          string       // where the aliases led
+	hosts         []Host       // for MX: usable ones, by preference
+	addresses     []netip.Addr // for A and AAAA: in the server's order
+	authenticated bool
+	err           *Error
+	ttl           time.Duration // how long it may be remembered; 0: not at all
+}
+
+// cache remembers answers until their time is over. When it is full, the one
+// that was not used for the longest time goes.
+type cache struct {
+	size int
+
+	mu      sync.Mutex
+	entries map[question]*list.Element // of *entry
+	used    *list.List                 // the last used first
+}
+
+type entry struct {
+	key     question
+	answer  *answer
+	expires time.Time
+}
+
+func newCache(size int) *cache {
+	return &cache{size: size, entries: make(map[question]*list.Element), used: list.New()}
+}
+
+// get returns the answer to q, or nil.
+func (c *cache) get(q question) *answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	element, ok := c.entries[q]
+	if !ok {
+		return nil
+	}
+	e := element.Value.(*entry)
+	if !time.Now().Before(e.expires) {
+		c.remove(element)
+		return nil
+	}
+	c.used.MoveToFront(element)
+	return e.answer
+}
+
+// put remembers a for as long as it says.
+func (c *cache) put(q question, a *answer) {
+	if a.ttl <= 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old, ok := c.entries[q]; ok {
+		c.remove(old)
+	}
+	for len(c.entries) >= c.size {
+		c.remove(c.used.Back())
+	}
+	c.entries[q] = c.used.PushFront(&entry{key: q, answer: a, expires: time.Now().Add(a.ttl)})
+}
+
+// remove forgets an entry. The caller holds the lock.
+func (c *cache) remove(element *list.Element) {
+	delete(c.entries, element.Value.(*entry).key)
+	c.used.Remove(element)
+}
