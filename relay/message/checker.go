@@ -1,0 +1,255 @@
+package message
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Defaults of Limits.
+const (
+	// DefaultReceived is the number of hops after which a message is taken
+	// for a loop (RFC 5321 §6.3: at least 100).
+	DefaultReceived = 100
+	// DefaultHeader is the largest header section, in octets.
+	DefaultHeader = 1 << 20
+)
+
+// Reasons why a content may not be taken. They come wrapped with detail;
+// compare with errors.Is.
+var (
+	// ErrBareLineEnd means that there is a CR without LF or an LF without CR.
+	// Taking one for a line end is how messages are smuggled (RFC 5321
+	// §2.3.8).
+	ErrBareLineEnd = errors.New("bare CR or LF in the content")
+	// ErrNUL means that there is a NUL octet: a message is made of the values
+	// from 1 on (RFC 5322 §2.1), and C programs end a line at a NUL.
+	ErrNUL = errors.New("NUL octet in the content")
+	// ErrHeader means that the header section is larger than the limit.
+	ErrHeader = errors.New("header section too large")
+	// ErrLoop means that the message has too many Received fields.
+	ErrLoop = errors.New("too many hops")
+)
+
+// Limits are the bounds that a Checker holds a content to.
+type Limits struct {
+	// Received is the greatest number of Received fields that passes. Zero
+	// means DefaultReceived.
+	Received int
+	// Header is the greatest size of the header section, in octets with the
+	// empty line. Zero means DefaultHeader.
+	Header int64
+}
+
+// Result is what a Checker saw, as though the content had ended there.
+type Result struct {
+	// Size is the number of octets.
+	Size int64
+	// HeaderSize is the size of the header section with the empty line that
+	// ends it, in octets: the whole content where no line is empty.
+	HeaderSize int64
+	// Received is the number of Received fields in the header section.
+	Received int
+	// LongestLine is the length of the longest line without its CRLF, in
+	// octets.
+	LongestLine int64
+	// BareCR and BareLF tell of a CR without LF and an LF without CR.
+	BareCR, BareLF bool
+	// NUL tells of a NUL octet.
+	NUL bool
+	// HeaderEightBit and BodyEightBit tell of octets over 127.
+	HeaderEightBit, BodyEightBit bool
+	// Terminated is true when the content is empty or ends with CRLF. A client
+	// that sends it has to add one otherwise (RFC 5321 §4.1.1.4).
+	Terminated bool
+}
+
+// EightBit reports whether there are octets over 127 anywhere: the next hop
+// must offer 8BITMIME then (RFC 6152 §3).
+func (r Result) EightBit() bool { return r.HeaderEightBit || r.BodyEightBit }
+
+// Checker inspects a content that is written to it in pieces of any size. It
+// finds the same whatever the pieces are, in constant memory, and a fault
+// never stops it: the caller has to read on to the true end of the data, or
+// the rest would be taken for commands. Make one with NewChecker.
+type Checker struct {
+	limits Limits
+	res    Result
+
+	cr, crlf int64 // CRs seen, and those with an LF behind
+	lineLen  int64 // octets of the current line so far
+	last     byte  // the last octet, where lineLen is not zero
+	openEnd  bool  // the last octets are not CRLF
+	inBody   bool
+	name     [len(receivedName) + 1]byte // how the current header line begins
+}
+
+const receivedName = "received"
+
+// NewChecker returns a Checker for one content.
+func NewChecker(limits Limits) *Checker {
+	if limits.Received == 0 {
+		limits.Received = DefaultReceived
+	}
+	if limits.Header == 0 {
+		limits.Header = DefaultHeader
+	}
+	return &Checker{limits: limits}
+}
+
+// Write inspects the next piece. It takes all of p and never fails.
+func (c *Checker) Write(p []byte) (int, error) {
+	n := len(p)
+	c.res.Size += int64(n)
+	c.res.NUL = c.res.NUL || bytes.IndexByte(p, 0) >= 0
+	// Counting is a vector operation: the bare CRs are those that are left
+	// when every line end has had its own.
+	c.cr += int64(bytes.Count(p, []byte{'\r'}))
+	if !c.inBody {
+		rest := c.header(p)
+		head := p[:n-len(rest)]
+		c.res.HeaderSize += int64(len(head))
+		c.res.HeaderEightBit = c.res.HeaderEightBit || hasEightBit(head)
+		p = rest
+	}
+	c.res.BodyEightBit = c.res.BodyEightBit || hasEightBit(p)
+	c.body(p)
+	return n, nil
+}
+
+// Result returns what has been seen so far.
+func (c *Checker) Result() Result {
+	r := c.res
+	r.BareCR = c.cr > c.crlf
+	line := c.lineLen
+	if line > 0 && c.last == '\r' {
+		line--
+	}
+	r.LongestLine = max(r.LongestLine, line)
+	r.Terminated = !c.openEnd
+	return r
+}
+
+// Err returns the gravest reason why the content may not be taken, in the
+// order of the Err values, or nil. Call it when the content has ended.
+func (c *Checker) Err() error {
+	r := c.Result()
+	switch {
+	case r.BareCR || r.BareLF:
+		return ErrBareLineEnd
+	case r.NUL:
+		return ErrNUL
+	case r.HeaderSize > c.limits.Header:
+		return fmt.Errorf("%w: over %d octets", ErrHeader, c.limits.Header)
+	case r.Received > c.limits.Received:
+		return fmt.Errorf("%w: %d Received fields", ErrLoop, r.Received)
+	}
+	return nil
+}
+
+// header inspects lines up to the empty one and returns what follows it.
+func (c *Checker) header(p []byte) (body []byte) {
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		part := p
+		if i >= 0 {
+			part = p[:i]
+		}
+		if c.lineLen < int64(len(c.name)) {
+			copy(c.name[c.lineLen:], part)
+		}
+		if i < 0 {
+			c.keep(part)
+			return nil
+		}
+		known := min(c.lineLen+int64(len(part)), int64(len(c.name)))
+		p = p[i+1:]
+		if c.endLine(part) == 0 {
+			c.inBody = true
+			return p
+		}
+		if isReceived(c.name[:known]) {
+			c.res.Received++
+		}
+	}
+	return nil
+}
+
+// body inspects the lines of p.
+func (c *Checker) body(p []byte) {
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			c.keep(p)
+			return
+		}
+		c.endLine(p[:i])
+		p = p[i+1:]
+	}
+}
+
+// keep takes a part of a line of which no end has come yet.
+func (c *Checker) keep(part []byte) {
+	if len(part) > 0 {
+		c.lineLen += int64(len(part))
+		c.last = part[len(part)-1]
+		c.openEnd = true
+	}
+}
+
+// endLine takes the last part of a line, without its LF, and returns the
+// length of the whole line without its end.
+func (c *Checker) endLine(part []byte) int64 {
+	n, last := c.lineLen+int64(len(part)), c.last
+	if len(part) > 0 {
+		last = part[len(part)-1]
+	}
+	c.openEnd = n == 0 || last != '\r'
+	if c.openEnd {
+		c.res.BareLF = true
+	} else {
+		c.crlf++
+		n--
+	}
+	c.res.LongestLine = max(c.res.LongestLine, n)
+	c.lineLen = 0
+	return n
+}
+
+// isReceived reports whether a line that begins with b is a Received field,
+// in any case. White space before the colon is obsolete syntax that still
+// counts (RFC 5322 §4.5); a line that begins with white space is folded text.
+func isReceived(b []byte) bool {
+	if len(b) <= len(receivedName) || !bytes.EqualFold(b[:len(receivedName)], []byte(receivedName)) {
+		return false
+	}
+	c := b[len(receivedName)]
+	return c == ':' || c == ' ' || c == '\t'
+}
+
+// hasEightBit reports whether p has an octet over 127. It looks at 32 octets
+// in a step.
+func hasEightBit(p []byte) bool {
+	const high = 0x8080808080808080
+	le := binary.LittleEndian
+	for len(p) >= 32 {
+		q := p[:32]
+		if (le.Uint64(q)|le.Uint64(q[8:])|le.Uint64(q[16:])|le.Uint64(q[24:]))&high != 0 {
+			return true
+		}
+		p = p[32:]
+	}
+	for len(p) >= 8 {
+		if le.Uint64(p)&high != 0 {
+			return true
+		}
+		p = p[8:]
+	}
+	for _, c := range p {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
+}
