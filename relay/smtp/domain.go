@@ -116,3 +116,8 @@ func (p Path) DomainKey() string {
 	}
 	return ascii
 }
+
+// HasSuffixFold reports whether s ends in suffix, in any case.
+func HasSuffixFold(s, suffix string) bool {
+	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
+}

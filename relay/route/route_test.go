@@ -1,0 +1,52 @@
+package route
+
+import (
+	"testing"
+
+	"waypost/relay/smtp"
+)
+
+func TestLookup(t *testing.T) {
+	smart := func(host string) []Leg { return []Leg{{Host, host, 25}} }
+	table := NewTable([]Route{
+		{To: "vip@example.org", Via: smart("vip")},
+		{To: "example.org", From: "boss@corp.test", Via: smart("boss")},
+		{To: "example.org", From: "<>", Via: smart("bounces")},
+		{To: "example.org", Via: smart("all")},
+		{To: ".example.org", Via: smart("below")},
+		{To: "strict.test", Via: []Leg{{Kind: MX}}, TLS: Verified},
+		{To: "plain.test", Via: []Leg{{Kind: MX}}},
+		{To: "both.test", Via: []Leg{{Host, "a", 25}, {Kind: MX}}},
+		{To: "user.test", Via: smart("all"), Username: "u"},
+		{To: "*", From: ".branch.test", Via: smart("2001:db8::1")},
+	})
+	for _, tc := range []struct{ from, to, want string }{
+		{"s@x.test", "vip@example.org", "smtp://vip:25"},
+		{"s@x.test", "VIP@Example.ORG", "smtp://vip:25"},
+		{"boss@corp.test", "a@example.org", "smtp://boss:25"},
+		{"", "a@example.org", "smtp://bounces:25"},
+		{"s@x.test", "a@example.org", "smtp://all:25"},
+		{"s@x.test", "a@sub.example.org", "smtp://below:25"},
+		{"s@x.test", "a@notexample.org", "notexample.org"},
+		{"s@x.test", "a@strict.test", "strict.test (route 6)"},
+		{"s@x.test", "a@Plain.test", "plain.test"},
+		{"s@x.test", "a@both.test", "smtp://a:25,mx:both.test"},
+		{"s@x.test", "a@user.test", "smtp://all:25 (route 9)"},
+		{"s@a.branch.test", "a@else.test", "smtp://[2001:db8::1]:25"},
+		{"s@branch.test", "a@else.test", "smtp://[2001:db8::1]:25"},
+		{"s@nobranch.test", "a@else.test", "else.test"},
+		{"", "a@else.test", "else.test"},
+		{"s@x.test", "a@[192.0.2.1]", "[192.0.2.1]"},
+	} {
+		parse := func(s string) smtp.Path {
+			p, err := smtp.SplitPath(s, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		if got := table.Lookup(parse(tc.from), parse(tc.to)).Destination(parse(tc.to)); got != tc.want {
+			t.Errorf("%s to %s goes to %q, want %q", tc.from, tc.to, got, tc.want)
+		}
+	}
+}
