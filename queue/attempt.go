@@ -1,0 +1,211 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"waypost/metrics"
+)
+
+// work makes attempts for one destination until nothing more is due there.
+func (q *Queue) work(ctx context.Context, d *destination) {
+	first := true
+	for {
+		key, ok := q.sched.take(d, first)
+		if !ok {
+			return
+		}
+		first = false
+		q.attempt(ctx, d, key)
+	}
+}
+
+// attempt does what is due for one delivery. The record in the index says
+// what that is; what the schedule said is only a hint.
+func (q *Queue) attempt(ctx context.Context, to *destination, key deliveryKey) {
+	m, d, err := q.read(key)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		q.sched.done(key, to.name, nil)
+		return
+	case err != nil:
+		// It stays on disk as it is, for repair.
+		q.log.Error("message set aside", "queue_id", key.id.String(), "error", err.Error())
+		q.sched.done(key, to.name, nil)
+		return
+	}
+	now := time.Now()
+	switch {
+	case d.Held || d.Open() == 0 || q.opts.Retry.due(d).After(now):
+		// Held, or done, or due later: another hint says when, if ever.
+		q.sched.done(key, to.name, nil)
+	case d.Next.After(now):
+		q.settle(to, m, d, Outcome{Interrupted: true}) // only the warning is due
+	case q.rerouted(m, d):
+		q.resort(to, m, d)
+	default:
+		out := q.opts.Deliverer.Deliver(ctx, m, d)
+		q.metrics.Attempts.WithLabelValues(outcomeLabel(out)).Inc()
+		q.metrics.AttemptDuration.Observe(time.Since(now).Seconds())
+		q.conclude(to, m, d, out)
+	}
+}
+
+// conclude settles an attempt and draws what it says about the destination.
+func (q *Queue) conclude(to *destination, m *Message, d *Delivery, out Outcome) {
+	switch {
+	case out.Interrupted:
+	case out.Unreachable:
+		// One attempt per first interval, whatever the age of what waits.
+		q.sched.pause(to, time.Now().Add(q.opts.Retry.interval(1, q.opts.Rand())))
+	default:
+		q.sched.reached(to)
+	}
+	q.settle(to, m, d, out)
+	if out.Unreachable && !out.Interrupted {
+		q.settleWaiting(to, out.Results[0])
+	}
+}
+
+// settleWaiting expires or warns about what waits behind a failed attempt and
+// is due for that. The attempt counts as theirs: it was made at the
+// destination that all of them wait for.
+func (q *Queue) settleWaiting(to *destination, result Result) {
+	now := time.Now()
+	expired := func(id ID) bool { return !now.Before(q.opts.Retry.expiry(id)) }
+	late := func(it item) bool {
+		warn := q.opts.Retry.warnAt(it.id)
+		return expired(it.id) || !it.warned && !warn.IsZero() && !now.Before(warn)
+	}
+	for _, key := range q.sched.overdue(to, late) {
+		m, d, err := q.read(key)
+		if err != nil || d.Held || d.Open() == 0 {
+			q.sched.done(key, to.name, nil)
+			continue
+		}
+		q.settle(to, m, d, Outcome{Results: slices.Repeat([]Result{result}, d.Open()), Interrupted: !expired(key.id)})
+	}
+}
+
+func outcomeLabel(out Outcome) string {
+	if out.Unreachable {
+		return metrics.AttemptUnreachable
+	}
+	label := metrics.AttemptDeferred
+	for _, r := range out.Results {
+		switch r.State {
+		case Delivered:
+			return metrics.AttemptSent
+		case Failed:
+			label = metrics.AttemptBounced
+		}
+	}
+	return label
+}
+
+// ErrUnknown means that there is no such message in the queue.
+var ErrUnknown = errors.New("no such message")
+
+// read returns a delivery with its message, both its own copies.
+func (q *Queue) read(key deliveryKey) (m *Message, d *Delivery, err error) {
+	err = q.db.View(func(tx *bolt.Tx) error {
+		record := tx.Bucket(bucketDelivery).Get(key.bytes())
+		if record == nil {
+			return ErrUnknown
+		}
+		if d, err = decodeDelivery(key, record); err != nil {
+			return err
+		}
+		m, err = q.readMessage(tx, key.id)
+		return err
+	})
+	return m, d, err
+}
+
+// readMessage returns a message with its own copy of the content.
+func (q *Queue) readMessage(tx *bolt.Tx, id ID) (*Message, error) {
+	record := tx.Bucket(bucketMessage).Get(id.key())
+	if record == nil {
+		return nil, fmt.Errorf("message %s: %w: its record is missing", id, ErrDamaged)
+	}
+	m, err := decodeMessage(id, record)
+	if err != nil {
+		return nil, err
+	}
+	m.queue = q
+	m.inline = append([]byte(nil), m.inline...)
+	return m, nil
+}
+
+// rerouted reports whether the routes lead an open recipient elsewhere by now.
+func (q *Queue) rerouted(m *Message, d *Delivery) bool {
+	for i := range d.Recipients {
+		r := &d.Recipients[i]
+		if r.State.Open() && q.opts.Router.Destination(&m.Envelope, r) != d.Destination {
+			return true
+		}
+	}
+	return false
+}
+
+// resort replaces a delivery by deliveries along today's routes. They are due
+// at once: what happened at the old destination says nothing about the new.
+func (q *Queue) resort(to *destination, m *Message, d *Delivery) {
+	var open, final []Recipient
+	for _, r := range d.Recipients {
+		if r.State.Open() {
+			open = append(open, r)
+		} else {
+			final = append(final, r)
+		}
+	}
+	parts := q.sort(m, open)
+	err := q.commit(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketDelivery)
+		if now := b.Get(d.key().bytes()); now == nil || now[0]&flagHeld != 0 {
+			return ErrUnknown // removed or held meanwhile
+		}
+		index := lastIndex(b, d.ID)
+		for i, part := range parts {
+			part.Index = d.Index // the first takes the old one's place
+			if i > 0 {
+				index++
+				part.Index = index
+			} else {
+				part.Recipients = append(part.Recipients, final...)
+			}
+			part.Attempts, part.Warned, part.Next = d.Attempts, d.Warned, time.Now()
+			if err := put(b, part.key().bytes(), encodeDelivery(part)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	q.sched.done(d.key(), to.name, nil)
+	if err != nil {
+		return
+	}
+	q.log.Info("rerouted", "queue_id", d.ID.String(), "from", d.Destination, "next_hop", parts[0].Destination)
+	for _, part := range parts {
+		q.reschedule(part)
+	}
+}
+
+// lastIndex returns the highest index among the deliveries of a message.
+func lastIndex(b *bolt.Bucket, id ID) uint16 {
+	var last uint16
+	c := b.Cursor()
+	for key, _ := c.Seek(id.key()); key != nil; key, _ = c.Next() {
+		k, ok := parseDeliveryKey(key)
+		if !ok || k.id != id {
+			break
+		}
+		last = k.index
+	}
+	return last
+}

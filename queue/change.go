@@ -1,0 +1,144 @@
+package queue
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// changePage is how many messages one change touches in one commit, so that
+// acceptance and delivery go on between the commits of a long one.
+const changePage = 200
+
+// RetryNow makes the selected deliveries due at once, and tries their
+// destinations again. Held ones stay held. It returns the number of messages.
+func (q *Queue) RetryNow(f Filter) (int, error) {
+	return q.change(f, func(d *Delivery, _ func(*Recipient) bool) bool {
+		if d.Held {
+			return false
+		}
+		d.Next = time.Now()
+		return true
+	})
+}
+
+// Hold keeps the selected deliveries from being attempted until Release. An
+// attempt that is under way is not interrupted.
+func (q *Queue) Hold(f Filter) (int, error) {
+	return q.change(f, func(d *Delivery, _ func(*Recipient) bool) bool {
+		was := d.Held
+		d.Held = true
+		return !was
+	})
+}
+
+// Release ends a hold. What became due meanwhile is attempted at once.
+func (q *Queue) Release(f Filter) (int, error) {
+	return q.change(f, func(d *Delivery, _ func(*Recipient) bool) bool {
+		was := d.Held
+		d.Held = false
+		return was
+	})
+}
+
+// Remove takes the selected recipients out of the queue, without a report. A
+// message goes when it has no recipient left that waits.
+func (q *Queue) Remove(f Filter) (int, error) {
+	return q.change(f, func(d *Delivery, selected func(*Recipient) bool) bool {
+		before := len(d.Recipients)
+		d.Recipients = slices.DeleteFunc(d.Recipients, func(r Recipient) bool { return r.State.Open() && selected(&r) })
+		return len(d.Recipients) < before
+	})
+}
+
+// alter changes a delivery, and reports whether it did.
+type alter func(d *Delivery, selected func(*Recipient) bool) bool
+
+// change applies a change to every delivery with a selected recipient.
+func (q *Queue) change(f Filter, how alter) (int, error) {
+	changed := 0
+	var after ID
+	for {
+		entries, more, err := q.List(f, after, changePage)
+		if err != nil {
+			return changed, err
+		}
+		n, err := q.changeEntries(f, entries, how)
+		changed += n
+		if err != nil || !more || len(entries) == 0 {
+			return changed, err
+		}
+		after = entries[len(entries)-1].ID
+	}
+}
+
+// changed is what one commit of a change did.
+type changed struct {
+	deliveries []*Delivery
+	gone       []*Message
+	change     tally
+	messages   int
+}
+
+func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error) {
+	var done changed
+	err := q.commit(func(tx *bolt.Tx) error {
+		for _, e := range entries {
+			if err := q.changeEntry(tx, f, e.ID, how, &done); err != nil && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrDamaged) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	q.totals.add(done.change)
+	for _, m := range done.gone {
+		q.removeContent(m)
+	}
+	for _, d := range done.deliveries {
+		q.reschedule(d)
+		q.sched.wakeUp(d.Destination)
+	}
+	return done.messages, nil
+}
+
+// changeEntry changes one message as it is now, which may not be as it was
+// listed.
+func (q *Queue) changeEntry(tx *bolt.Tx, f Filter, id ID, how alter, done *changed) error {
+	e, err := q.entry(tx, id)
+	if err != nil {
+		return err
+	}
+	touched, open := false, 0
+	for _, d := range e.Deliveries {
+		selected := func(r *Recipient) bool { return f.matchRecipient(d, r) }
+		before := tallyOf(d)
+		if slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return selected(&r) }) && how(d, selected) {
+			touched = true
+			if err := put(tx.Bucket(bucketDelivery), d.key().bytes(), encodeDelivery(d)); err != nil {
+				return err
+			}
+			done.change = done.change.plus(tallyOf(d).minus(before))
+			done.deliveries = append(done.deliveries, d)
+		}
+		open += d.Open()
+	}
+	if !touched {
+		return nil
+	}
+	done.messages++
+	if open > 0 {
+		return nil
+	}
+	m, err := q.readMessage(tx, id)
+	if err != nil {
+		return err
+	}
+	done.gone = append(done.gone, m)
+	done.change = done.change.minus(tally{messages: 1, bytes: m.Size})
+	return removeMessage(tx, id)
+}

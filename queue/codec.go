@@ -1,0 +1,251 @@
+package queue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"waypost/relay/smtp"
+)
+
+// Records in the index. Numbers are unsigned varints, strings have their
+// length in front, and every record ends in the CRC-32C of what is before it:
+//
+//	message   flags reverse-path envid ret arrival size client sum(content) crc [content]
+//	delivery  flags destination size attempts next n recipient… crc
+//
+// The flags octet comes first, so that a scan need not decode the rest.
+
+// ErrDamaged means that a record or a content does not match its checksum.
+var ErrDamaged = errors.New("damaged")
+
+const (
+	flagUTF8 = 1 << iota
+	flagEightBit
+	flagFile // the content is a file of its own
+)
+
+const (
+	flagHeld = 1 << iota
+	flagWarned
+	flagDone // no recipient is open
+)
+
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendPath(b []byte, p smtp.Path) []byte {
+	return appendString(appendString(b, p.Local), p.Domain)
+}
+
+// appendTime keeps milliseconds; the zero time is 0.
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(b, 0)
+	}
+	return binary.AppendUvarint(b, uint64(max(t.UnixMilli(), 1)))
+}
+
+func appendSum(b []byte) []byte { return binary.BigEndian.AppendUint32(b, checksum(b)) }
+
+func bit(on bool, flag byte) byte {
+	if on {
+		return flag
+	}
+	return 0
+}
+
+func encodeMessage(m *Message) []byte {
+	b := make([]byte, 0, 128+len(m.inline))
+	b = append(b, bit(m.UTF8, flagUTF8)|bit(m.EightBit, flagEightBit)|bit(m.file, flagFile))
+	b = appendPath(b, m.ReversePath)
+	b = appendString(b, m.EnvelopeID)
+	b = appendString(b, m.Return)
+	b = appendTime(b, m.Arrival)
+	b = binary.AppendUvarint(b, uint64(m.Size))
+	b = appendString(b, m.Client)
+	b = binary.BigEndian.AppendUint32(b, m.sum)
+	return append(appendSum(b), m.inline...)
+}
+
+// decodeMessage does not copy the content: m.inline is a part of b.
+func decodeMessage(id ID, b []byte) (*Message, error) {
+	d := decoder{b: b}
+	flags := d.octet()
+	m := &Message{ID: id, file: flags&flagFile != 0}
+	m.UTF8, m.EightBit = flags&flagUTF8 != 0, flags&flagEightBit != 0
+	m.ReversePath = d.path()
+	m.EnvelopeID, m.Return = d.string(), d.string()
+	m.Arrival = d.time()
+	m.Size = int64(d.number())
+	m.Client = d.string()
+	m.sum = d.sum()
+	d.check()
+	if d.bad {
+		return nil, fmt.Errorf("message %s: record is %w", id, ErrDamaged)
+	}
+	if !m.file {
+		m.inline = b[d.at:]
+	}
+	return m, nil
+}
+
+func encodeDelivery(d *Delivery) []byte {
+	b := make([]byte, 0, 64+64*len(d.Recipients))
+	b = append(b, bit(d.Held, flagHeld)|bit(d.Warned, flagWarned)|bit(d.Open() == 0, flagDone))
+	b = appendString(b, d.Destination)
+	b = binary.AppendUvarint(b, uint64(d.Size))
+	b = binary.AppendUvarint(b, uint64(d.Attempts))
+	b = appendTime(b, d.Next)
+	b = binary.AppendUvarint(b, uint64(len(d.Recipients)))
+	for i := range d.Recipients {
+		b = appendRecipient(b, &d.Recipients[i])
+	}
+	return appendSum(b)
+}
+
+// recordSum returns the checksum that a delivery's record ends in.
+func recordSum(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b[len(b)-4:])
+}
+
+func appendRecipient(b []byte, r *Recipient) []byte {
+	b = appendPath(b, r.Path)
+	b = append(b, byte(r.Notify), byte(r.State))
+	b = appendString(b, r.OriginalRecipient)
+	b = appendTime(b, r.LastAttempt)
+	if r.LastAttempt.IsZero() {
+		return b
+	}
+	b = append(b, byte(r.Last.State), bit(r.Last.Reported, 1))
+	b = binary.AppendUvarint(b, uint64(r.Last.Reply.Code))
+	b = appendEnhanced(b, r.Last.Reply.Enhanced)
+	b = binary.AppendUvarint(b, uint64(len(r.Last.Reply.Lines)))
+	for _, line := range r.Last.Reply.Lines {
+		b = appendString(b, line)
+	}
+	b = appendString(b, r.Last.Reason)
+	b = appendEnhanced(b, r.Last.Status)
+	return appendString(b, r.Last.Host)
+}
+
+func appendEnhanced(b []byte, e smtp.EnhancedCode) []byte {
+	for _, n := range e {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	return b
+}
+
+func decodeDelivery(k deliveryKey, b []byte) (*Delivery, error) {
+	r := decoder{b: b}
+	flags := r.octet()
+	d := &Delivery{ID: k.id, Index: k.index, Held: flags&flagHeld != 0, Warned: flags&flagWarned != 0}
+	d.Destination = r.string()
+	d.Size = int64(r.number())
+	d.Attempts = int(r.number())
+	d.Next = r.time()
+	n := r.number()
+	if n > uint64(len(b)) { // each recipient takes more than an octet
+		r.bad = true
+	}
+	for range n {
+		if r.bad {
+			break
+		}
+		d.Recipients = append(d.Recipients, r.recipient())
+	}
+	r.check()
+	d.sum = recordSum(b)
+	if r.bad {
+		return nil, fmt.Errorf("message %s: record of delivery %d is %w", k.id, k.index, ErrDamaged)
+	}
+	return d, nil
+}
+
+// decoder reads a record; after the first fault everything reads as zero.
+type decoder struct {
+	b   []byte
+	at  int
+	bad bool
+}
+
+func (d *decoder) take(n uint64) []byte {
+	if d.bad || n > uint64(len(d.b)-d.at) {
+		d.bad = true
+		return nil
+	}
+	b := d.b[d.at : d.at+int(n)]
+	d.at += int(n)
+	return b
+}
+
+func (d *decoder) octet() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) number() uint64 {
+	n, size := binary.Uvarint(d.b[d.at:])
+	if size <= 0 {
+		d.bad = true
+	}
+	d.take(uint64(max(size, 0)))
+	return n
+}
+
+func (d *decoder) string() string { return string(d.take(d.number())) }
+
+func (d *decoder) path() smtp.Path { return smtp.Path{Local: d.string(), Domain: d.string()} }
+
+func (d *decoder) time() time.Time {
+	ms := d.number()
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms))
+}
+
+func (d *decoder) enhanced() smtp.EnhancedCode {
+	return smtp.EnhancedCode{int(d.number()), int(d.number()), int(d.number())}
+}
+
+func (d *decoder) recipient() Recipient {
+	r := Recipient{Path: d.path()}
+	r.Notify, r.State = smtp.Notify(d.octet()), State(d.octet())
+	r.OriginalRecipient = d.string()
+	if r.LastAttempt = d.time(); r.LastAttempt.IsZero() {
+		return r
+	}
+	r.Last.State, r.Last.Reported = State(d.octet()), d.octet() != 0
+	r.Last.Reply = smtp.Reply{Code: int(d.number()), Enhanced: d.enhanced()}
+	for range min(d.number(), uint64(len(d.b))) {
+		r.Last.Reply.Lines = append(r.Last.Reply.Lines, d.string())
+	}
+	r.Last.Reason, r.Last.Status, r.Last.Host = d.string(), d.enhanced(), d.string()
+	return r
+}
+
+func (d *decoder) sum() uint32 {
+	if b := d.take(4); b != nil {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}
+
+// check compares the record so far with the checksum that follows.
+func (d *decoder) check() {
+	so := d.at
+	if want := d.sum(); d.bad || checksum(d.b[:so]) != want {
+		d.bad = true
+	}
+}

@@ -1,0 +1,175 @@
+package queue
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// inlineLimit is the largest content that is kept in the index. A larger one
+// has a file of its own: an index page is copied at every change, so large
+// values would be written many times.
+const inlineLimit = 64 << 10
+
+// orphanAge is how old a content without a record must be to be removed at
+// start. No acknowledged message looks like that unless an older index was
+// put back, and then the operator has this long to notice.
+const orphanAge = 36 * time.Hour
+
+// Draft is a message that is being received. Its content goes to memory as
+// long as it is small and to disk beyond that. A Draft ends in Commit or in
+// Discard; it is not safe for concurrent use.
+type Draft struct {
+	queue *Queue
+	id    ID
+	buf   []byte
+	file  *os.File
+	size  int64
+	sum   hash.Hash32
+}
+
+// NewDraft begins a message and gives it its ID.
+func (q *Queue) NewDraft() *Draft {
+	return &Draft{queue: q, id: q.ids.next(), sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
+}
+
+// ID returns the queue ID that the message has, or will have once committed.
+func (d *Draft) ID() ID { return d.id }
+
+// Size returns the number of octets written so far.
+func (d *Draft) Size() int64 { return d.size }
+
+// Write appends to the content.
+func (d *Draft) Write(p []byte) (int, error) {
+	if d.file == nil && len(d.buf)+len(p) > inlineLimit {
+		if err := d.spill(); err != nil {
+			return 0, fmt.Errorf("store content of %s: %w", d.id, err)
+		}
+	}
+	if d.file == nil {
+		d.buf = append(d.buf, p...)
+	} else if _, err := d.file.Write(p); err != nil {
+		return 0, fmt.Errorf("store content of %s: %w", d.id, err)
+	}
+	d.sum.Write(p)
+	d.size += int64(len(p))
+	return len(p), nil
+}
+
+// spill moves the content to a file.
+func (d *Draft) spill() error {
+	f, err := os.OpenFile(d.queue.contentFile(d.id), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	d.file = f
+	_, err = f.Write(d.buf)
+	d.buf = nil
+	return err
+}
+
+// sync makes a content that has a file durable, its name included. The one in
+// memory becomes durable with the index.
+func (d *Draft) sync() error {
+	if d.file == nil {
+		return nil
+	}
+	// A file that cannot be synced is given up: a second try could succeed
+	// without anything having been written.
+	err := errors.Join(d.file.Sync(), d.file.Close(), syncDir(d.queue.contentDir()))
+	if err != nil {
+		return fmt.Errorf("sync content of %s: %w", d.id, err)
+	}
+	return nil
+}
+
+// Discard gives the message up. After a successful Commit it does nothing.
+func (d *Draft) Discard() {
+	if d.file != nil {
+		d.file.Close()
+		os.Remove(d.file.Name()) // an orphan is found at start
+		d.file = nil
+	}
+	d.buf = nil
+}
+
+// message returns the record of the draft.
+func (d *Draft) message(env Envelope) *Message {
+	env.Size = d.size
+	return &Message{ID: d.id, Envelope: env, queue: d.queue, inline: d.buf, sum: d.sum.Sum32(), file: d.file != nil}
+}
+
+func (q *Queue) contentDir() string { return filepath.Join(q.dir, contentName) }
+
+func (q *Queue) contentFile(id ID) string { return filepath.Join(q.contentDir(), id.String()) }
+
+// openContent opens the content of a message.
+func (q *Queue) openContent(m *Message) (io.ReadCloser, error) {
+	if !m.file {
+		if checksum(m.inline) != m.sum {
+			return nil, fmt.Errorf("content of %s is %w", m.ID, ErrDamaged)
+		}
+		return io.NopCloser(bytes.NewReader(m.inline)), nil
+	}
+	f, err := os.Open(q.contentFile(m.ID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("content of %s is %w: its file is missing", m.ID, ErrDamaged)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open content of %s: %w", m.ID, err)
+	}
+	return &checkedFile{File: f, message: m, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}, nil
+}
+
+// checkedFile says ErrDamaged instead of io.EOF when what was read is not what
+// was written.
+type checkedFile struct {
+	*os.File
+	message *Message
+	sum     hash.Hash32
+}
+
+// Read reads on, and compares the checksum at the end.
+func (f *checkedFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	f.sum.Write(p[:n])
+	if err == io.EOF && f.sum.Sum32() != f.message.sum {
+		err = fmt.Errorf("content of %s is %w", f.message.ID, ErrDamaged)
+	}
+	return n, err
+}
+
+// sweepContent removes the files of messages that were never acknowledged.
+func (q *Queue) sweepContent() error {
+	entries, err := os.ReadDir(q.contentDir())
+	if err != nil {
+		return err
+	}
+	return q.db.View(func(tx *bolt.Tx) error {
+		messages := tx.Bucket(bucketMessage)
+		for _, e := range entries {
+			id, err := ParseID(e.Name())
+			if err != nil || messages.Get(id.key()) != nil {
+				continue
+			}
+			info, err := e.Info()
+			if err != nil || time.Since(info.ModTime()) < orphanAge {
+				continue
+			}
+			q.log.Warn("removing content without a message", "queue_id", id.String())
+			if err := os.Remove(q.contentFile(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,102 @@
+package queue
+
+import (
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// maxTogether is how many recipients one delivery has at most: as many as
+// every server must take in one transaction (RFC 5321 §4.5.3.1.8).
+const maxTogether = 100
+
+// Commit puts the message in the queue. When it returns nil, content and
+// envelope are on disk and will be delivered or reported on (RFC 5321 §6.1).
+// The envelope's Size is set here, and its Arrival if it is zero; each
+// recipient begins as Queued. After an error the message is not in the queue.
+func (d *Draft) Commit(env Envelope, recipients []Recipient) error {
+	p, err := d.prepare(env, recipients)
+	if err != nil {
+		return err
+	}
+	if err := d.queue.commit(p.put); err != nil {
+		return fmt.Errorf("enqueue %s: %w", d.id, err)
+	}
+	d.file = nil // it belongs to the queue now
+	d.queue.enqueued(p)
+	return nil
+}
+
+// prepared is a message that only needs to be written. Its records are made
+// by whoever brings it, not by the committer, which all others wait for.
+type prepared struct {
+	draft      *Draft
+	message    *Message
+	deliveries []*Delivery
+	record     []byte
+	records    [][]byte // of the deliveries
+}
+
+// prepare makes the content durable and sorts the recipients by destination.
+func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error) {
+	if len(recipients) == 0 {
+		return nil, fmt.Errorf("enqueue %s: no recipients", d.id)
+	}
+	if err := d.sync(); err != nil {
+		err = fmt.Errorf("%w: %w", ErrStore, err)
+		d.queue.fail(err)
+		return nil, err
+	}
+	if env.Arrival.IsZero() {
+		env.Arrival = time.Now()
+	}
+	m := d.message(env)
+	p := &prepared{draft: d, message: m, deliveries: d.queue.sort(m, recipients), record: encodeMessage(m)}
+	for _, delivery := range p.deliveries {
+		p.records = append(p.records, encodeDelivery(delivery))
+	}
+	return p, nil
+}
+
+// sort makes deliveries of recipients: one per destination, up to maxTogether
+// recipients each.
+func (q *Queue) sort(m *Message, recipients []Recipient) []*Delivery {
+	var all []*Delivery
+	open := make(map[string]*Delivery, 1)
+	for _, r := range recipients {
+		to := q.opts.Router.Destination(&m.Envelope, &r)
+		d := open[to]
+		if d == nil || len(d.Recipients) == maxTogether {
+			d = &Delivery{ID: m.ID, Index: uint16(len(all)), Destination: to, Size: m.Size, Next: m.Arrival, Warned: m.ReversePath.IsNull()}
+			open[to] = d
+			all = append(all, d)
+		}
+		d.Recipients = append(d.Recipients, r)
+	}
+	return all
+}
+
+func (p *prepared) put(tx *bolt.Tx) error {
+	if err := put(tx.Bucket(bucketMessage), p.message.ID.key(), p.record); err != nil {
+		return err
+	}
+	for i, d := range p.deliveries {
+		if err := put(tx.Bucket(bucketDelivery), d.key().bytes(), p.records[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enqueued counts and schedules what is on disk now.
+func (q *Queue) enqueued(p *prepared) {
+	change := tally{messages: 1, bytes: p.message.Size}
+	for _, d := range p.deliveries {
+		change = change.plus(tallyOf(d))
+	}
+	q.totals.add(change)
+	for _, d := range p.deliveries {
+		q.reschedule(d)
+	}
+}

@@ -1,0 +1,56 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// InUseError means that another process has the data directory.
+type InUseError struct {
+	// Dir is the data directory.
+	Dir string
+	// Holder is what the other process wrote of itself, "pid 123 since …";
+	// empty when it wrote nothing.
+	Holder string
+}
+
+// Error names the directory and who holds it.
+func (e *InUseError) Error() string {
+	holder := e.Holder
+	if holder == "" {
+		holder = "another process"
+	}
+	return fmt.Sprintf("data directory %s is in use by %s", e.Dir, holder)
+}
+
+// lockDir takes the directory for this process, at once or not at all. The
+// kernel gives the lock back when the process ends, however it ends.
+func lockDir(dir, holder string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		var b [256]byte
+		n, _ := f.ReadAt(b[:], 0) // who holds it is a courtesy
+		f.Close()
+		return nil, &InUseError{Dir: dir, Holder: strings.TrimSpace(string(b[:n]))}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())
+	}
+	if err = errors.Join(f.Truncate(0), writeAt(f, holder+"\n")); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+func writeAt(f *os.File, s string) error {
+	_, err := f.WriteAt([]byte(s), 0)
+	return err
+}

@@ -1,0 +1,264 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"waypost/metrics"
+)
+
+// Deliverer makes one attempt. It is called from many goroutines at once.
+type Deliverer interface {
+	// Deliver tries the open recipients of d. The outcome has one result for
+	// each of them. It returns soon after ctx ends.
+	Deliver(ctx context.Context, m *Message, d *Delivery) Outcome
+}
+
+// Router says which destination a recipient waits for. It is pure, and
+// called again before each attempt, so that a changed configuration reaches
+// mail that is queued already.
+type Router interface {
+	Destination(e *Envelope, r *Recipient) string
+}
+
+// ReportKind is what a report tells its reader.
+type ReportKind uint8
+
+// The kinds of reports.
+const (
+	ReportFailure ReportKind = iota
+	ReportDelay
+	ReportSuccess
+)
+
+// Report is what a Reporter composes a report of.
+type Report struct {
+	Kind    ReportKind
+	Message *Message
+	// Recipients are those reported on, with their newest results.
+	Recipients []Recipient
+	// RetryUntil is when a delayed message will be given up.
+	RetryUntil time.Time
+}
+
+// Reporter writes reports to senders (RFC 3464).
+type Reporter interface {
+	// Compose writes the report's content, and says what its envelope must.
+	Compose(w io.Writer, r Report) (eightBit, utf8 bool, err error)
+}
+
+// Options configures a queue. Dir, Deliverer, Router and Reporter are
+// required.
+type Options struct {
+	// Dir is the directory that holds the index and the contents. It is made
+	// when it does not exist.
+	Dir       string
+	Deliverer Deliverer
+	Router    Router
+	Reporter  Reporter
+	// Retry says when attempts are made and given up.
+	Retry RetryPolicy
+	// Workers bounds the attempts that run at once; 0 means 500.
+	Workers int
+	// PerDestination bounds those for one destination; 0 means 20.
+	PerDestination int
+	// MinFree is the free space in octets below which Room says that there
+	// is none.
+	MinFree int64
+	// Log receives one line per outcome; nil discards them.
+	Log *slog.Logger
+	// Metrics counts; nil counts into nothing.
+	Metrics *metrics.Metrics
+	// Rand returns a number from 0 up to 1 for the jitter; nil is the usual
+	// source.
+	Rand func() float64
+}
+
+func (o *Options) setDefaults() {
+	if o.Workers == 0 {
+		o.Workers = 500
+	}
+	if o.PerDestination == 0 {
+		o.PerDestination = 20
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New(nil)
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Float64
+	}
+	o.Retry.setDefaults()
+}
+
+// Queue is an open queue. It is safe for concurrent use.
+type Queue struct {
+	opts    Options
+	dir     string
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	lock    *os.File
+	db      *bolt.DB
+	ids     idSource
+	sched   *schedule
+	totals  totals
+	room    room
+
+	ops      chan *op
+	closing  chan struct{} // closed by Close
+	stopped  chan struct{} // closed when the committer has ended
+	failed   chan struct{}
+	failure  atomic.Pointer[error]
+	failOnce sync.Once
+	loaded   chan struct{} // closed when everything that was on disk is scheduled
+}
+
+// Open opens the queue in o.Dir, or makes a new one. It returns an
+// *InUseError when another process has it. Messages may be added at once;
+// deliveries begin with Run.
+func Open(o Options) (*Queue, error) {
+	o.setDefaults()
+	if err := os.MkdirAll(filepath.Join(o.Dir, contentName), 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	lock, err := lockDir(o.Dir, fmt.Sprintf("pid %d, since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339)))
+	if err != nil {
+		return nil, err
+	}
+	db, err := openIndex(o.Dir)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	q := &Queue{
+		opts: o, dir: o.Dir, log: o.Log, metrics: o.Metrics, lock: lock, db: db,
+		sched: newSchedule(o.Workers, o.PerDestination),
+		room:  room{dir: o.Dir},
+		ops:   make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
+		failed: make(chan struct{}), loaded: make(chan struct{}),
+	}
+	if err := errors.Join(q.resumeIDs(), q.sweepContent()); err != nil {
+		return nil, errors.Join(fmt.Errorf("open queue: %w", err), db.Close(), lock.Close())
+	}
+	snapshot, err := db.Begin(false)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open queue: %w", err), db.Close(), lock.Close())
+	}
+	go q.committer()
+	go q.load(snapshot)
+	return q, nil
+}
+
+// resumeIDs continues after the newest ID that is in use.
+func (q *Queue) resumeIDs() error {
+	return q.db.View(func(tx *bolt.Tx) error {
+		if key, _ := tx.Bucket(bucketDelivery).Cursor().Last(); key != nil {
+			if k, ok := parseDeliveryKey(key); ok {
+				q.ids.last = k.id
+			}
+		}
+		return nil
+	})
+}
+
+// Failed is closed when a commit or a sync failed. The process must then
+// end: what is on disk is found out only by opening it anew.
+func (q *Queue) Failed() <-chan struct{} { return q.failed }
+
+// Err returns why the queue failed, or nil.
+func (q *Queue) Err() error {
+	if err := q.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close ends the queue. Run must have returned, and nobody may be adding
+// messages.
+func (q *Queue) Close() error {
+	close(q.closing)
+	<-q.stopped
+	<-q.loaded
+	return errors.Join(q.db.Close(), q.lock.Close())
+}
+
+// Run delivers until ctx ends, and returns when every attempt in progress has
+// been given up or has ended. grace is how long these may go on after ctx
+// ended.
+func (q *Queue) Run(ctx context.Context, grace time.Duration) {
+	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var workers sync.WaitGroup
+	q.sched.run(ctx, func(d *destination) {
+		workers.Go(func() { q.work(attempts, d) })
+	})
+	timer := time.AfterFunc(grace, cancel)
+	defer timer.Stop()
+	go func() {
+		select {
+		case <-q.failed: // nothing that an attempt achieves could be recorded
+			cancel()
+		case <-attempts.Done():
+		}
+	}()
+	workers.Wait()
+}
+
+// load schedules what was on disk when the queue was opened.
+func (q *Queue) load(snapshot *bolt.Tx) {
+	defer close(q.loaded)
+	defer snapshot.Rollback()
+	var last ID
+	c := snapshot.Bucket(bucketDelivery).Cursor()
+	for key, value := c.First(); key != nil; key, value = c.Next() {
+		select {
+		case <-q.closing:
+			return
+		default:
+		}
+		k, ok := parseDeliveryKey(key)
+		if !ok {
+			continue
+		}
+		d, err := decodeDelivery(k, value)
+		if err != nil {
+			q.log.Error("message set aside", "queue_id", k.id.String(), "error", err.Error())
+			continue
+		}
+		change := tallyOf(d)
+		if k.id != last {
+			last = k.id
+			change.messages, change.bytes = 1, d.Size
+		}
+		q.totals.add(change)
+		q.reschedule(d)
+	}
+}
+
+// reschedule lets d be attempted, or warned about, when it is due.
+func (q *Queue) reschedule(d *Delivery) {
+	if it := q.hint(d); it != nil {
+		q.sched.push(d.Destination, *it)
+	}
+}
+
+// hint returns what the schedule needs to know of d; nil when it is not to be
+// attempted.
+func (q *Queue) hint(d *Delivery) *item {
+	if d.Held || d.Open() == 0 {
+		return nil
+	}
+	return &item{due: q.opts.Retry.due(d).UnixMilli(), id: d.ID, index: d.Index, warned: d.Warned}
+}

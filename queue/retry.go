@@ -1,0 +1,68 @@
+package queue
+
+import (
+	"time"
+)
+
+// RetryPolicy says when a delivery is attempted again, when its sender is
+// warned, and when it is given up.
+type RetryPolicy struct {
+	// Intervals are the waits after the first, second, … attempt; the last
+	// repeats. Empty means 30 minutes, 1, 2 and then every 3 hours: at least
+	// half an hour after a failure, twice in the first hour, then every two
+	// to three hours (RFC 5321 §4.5.4.1).
+	Intervals []time.Duration
+	// Jitter lengthens each wait by up to this fraction of itself, so that
+	// what failed together is not tried together for ever. 0 means none.
+	Jitter float64
+	// Lifetime is how long a message is tried; 0 means 5 days (RFC 5321
+	// §4.5.4.1: at least 4 to 5 days).
+	Lifetime time.Duration
+	// WarnAfter is the age at which a sender hears of a delay; 0 means never.
+	WarnAfter time.Duration
+}
+
+func (p *RetryPolicy) setDefaults() {
+	if len(p.Intervals) == 0 {
+		p.Intervals = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 3 * time.Hour}
+	}
+	if p.Lifetime == 0 {
+		p.Lifetime = 5 * 24 * time.Hour
+	}
+}
+
+// interval returns the wait after the given number of attempts.
+func (p *RetryPolicy) interval(attempts int, random float64) time.Duration {
+	wait := p.Intervals[min(max(attempts, 1), len(p.Intervals))-1]
+	return wait + time.Duration(p.Jitter*random*float64(wait))
+}
+
+// expiry returns when a message is given up.
+func (p *RetryPolicy) expiry(id ID) time.Time { return id.Arrived().Add(p.Lifetime) }
+
+// next returns when to try again. The last attempt is made when the lifetime
+// ends, not one interval before: nothing expires without having been tried
+// after its time.
+func (p *RetryPolicy) next(id ID, attempts int, now time.Time, random float64) time.Time {
+	next := now.Add(p.interval(attempts, random))
+	if end := p.expiry(id); next.After(end) && now.Before(end) {
+		return end
+	}
+	return next
+}
+
+// warnAt returns when the sender is warned; zero when never.
+func (p *RetryPolicy) warnAt(id ID) time.Time {
+	if p.WarnAfter == 0 {
+		return time.Time{}
+	}
+	return id.Arrived().Add(p.WarnAfter)
+}
+
+// due returns when something is to be done for d: an attempt or a warning.
+func (p *RetryPolicy) due(d *Delivery) time.Time {
+	if warn := p.warnAt(d.ID); !d.Warned && !warn.IsZero() && warn.Before(d.Next) {
+		return warn
+	}
+	return d.Next
+}

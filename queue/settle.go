@@ -1,0 +1,301 @@
+package queue
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"waypost/metrics"
+	"waypost/relay/smtp"
+)
+
+// settlement is what an outcome makes of a delivery.
+type settlement struct {
+	queue         *Queue
+	message       *Message
+	before, after *Delivery
+	now           time.Time
+	tried         []int       // recipients whose result counts, by index
+	results       []Recipient // the same, as they were written
+	// Recipients whose sender is to hear of them.
+	failed, delayed, relayed []Recipient
+	reports                  []*prepared
+	gone                     bool // the message has left the index
+}
+
+// settle puts an outcome on disk together with the reports that it calls for:
+// one transaction, so that a crash leaves either both or neither.
+func (q *Queue) settle(to *destination, m *Message, d *Delivery, out Outcome) {
+	s := q.judge(m, d, out)
+	if err := s.compose(); err != nil {
+		// Without its report a failure must not become final.
+		q.log.Error("report not written, trying again later", "queue_id", m.ID.String(), "error", err.Error())
+		s.postpone()
+	}
+	err := q.commit(s.apply)
+	if err != nil {
+		s.discardReports()
+		q.sched.done(d.key(), to.name, nil)
+		if errors.Is(err, ErrUnknown) {
+			q.log.Info("removed during an attempt", "queue_id", m.ID.String())
+		}
+		return
+	}
+	s.account()
+	q.sched.done(d.key(), to.name, q.hint(s.after))
+	for _, p := range s.reports {
+		p.draft.file = nil
+		q.enqueued(p)
+	}
+}
+
+// judge applies an outcome to a copy of d.
+func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
+	after := *d
+	after.Recipients = slices.Clone(d.Recipients)
+	s := &settlement{queue: q, message: m, before: d, after: &after, now: time.Now()}
+	ended := !s.now.Before(q.opts.Retry.expiry(d.ID))
+	results := out.Results
+	for i := range after.Recipients {
+		r := &after.Recipients[i]
+		if !r.State.Open() {
+			continue
+		}
+		result := Result{State: Deferred, Reason: "the attempt was not made"}
+		if len(results) > 0 {
+			result, results = results[0], results[1:]
+		}
+		if out.Interrupted && result.State == Deferred {
+			continue
+		}
+		s.tried = append(s.tried, i)
+		r.Last, r.LastAttempt, r.State = result, s.now, result.State
+		if r.State == Deferred && ended {
+			r.State = Expired
+		}
+	}
+	if len(s.tried) > 0 {
+		after.Attempts++
+		after.Next = q.opts.Retry.next(d.ID, after.Attempts, s.now, q.opts.Rand())
+	}
+	s.selectReports(out)
+	return s
+}
+
+// selectReports says of whom the sender is to hear. Nothing ever answers a
+// null reverse-path (RFC 5321 §4.5.5, RFC 3461 §6.1).
+func (s *settlement) selectReports(out Outcome) {
+	warn := s.queue.opts.Retry.warnAt(s.after.ID)
+	warnNow := !s.after.Warned && !warn.IsZero() && !s.now.Before(warn)
+	if warnNow {
+		s.after.Warned = true
+	}
+	if s.message.ReversePath.IsNull() {
+		return
+	}
+	for _, i := range s.tried {
+		switch r := s.after.Recipients[i]; {
+		case (r.State == Failed || r.State == Expired) && r.Notify.Failure():
+			s.failed = append(s.failed, r)
+		case r.State == Delivered && r.Notify.Success() && !r.Last.Reported:
+			s.relayed = append(s.relayed, r)
+		}
+	}
+	if !warnNow {
+		return
+	}
+	for _, r := range s.after.Recipients {
+		if r.State.Open() && r.Notify.Delay() {
+			if r.LastAttempt.IsZero() && len(out.Results) > 0 {
+				r.Last, r.LastAttempt = out.Results[0], s.now
+			}
+			s.delayed = append(s.delayed, r)
+		}
+	}
+}
+
+// compose writes the reports; on failure none of them is left.
+func (s *settlement) compose() error {
+	for kind, recipients := range map[ReportKind][]Recipient{ReportFailure: s.failed, ReportDelay: s.delayed, ReportSuccess: s.relayed} {
+		if len(recipients) == 0 {
+			continue
+		}
+		p, err := s.composeOne(kind, recipients)
+		if err != nil {
+			s.discardReports()
+			return err
+		}
+		s.reports = append(s.reports, p)
+	}
+	return nil
+}
+
+func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepared, error) {
+	draft := s.queue.NewDraft()
+	eightBit, utf8, err := s.queue.opts.Reporter.Compose(draft, Report{
+		Kind: kind, Message: s.message, Recipients: recipients, RetryUntil: s.queue.opts.Retry.expiry(s.message.ID),
+	})
+	if err != nil {
+		draft.Discard()
+		return nil, err
+	}
+	// RFC 3461 §6.1: null reverse-path, no RET, NOTIFY only NEVER.
+	p, err := draft.prepare(Envelope{EightBit: eightBit, UTF8: utf8},
+		[]Recipient{{Path: s.message.ReversePath, Notify: smtp.NotifyNever}})
+	if err != nil {
+		draft.Discard()
+	}
+	return p, err
+}
+
+func (s *settlement) discardReports() {
+	for _, p := range s.reports {
+		p.draft.Discard()
+	}
+	s.reports = nil
+}
+
+// postpone turns failures back into deferrals, to be judged again.
+func (s *settlement) postpone() {
+	for _, i := range s.tried {
+		if r := &s.after.Recipients[i]; r.State == Failed || r.State == Expired {
+			r.State = Deferred
+		}
+	}
+	s.after.Warned = s.before.Warned
+	s.after.Next = s.now.Add(s.queue.opts.Retry.interval(1, 0))
+}
+
+// apply runs in the committer.
+func (s *settlement) apply(tx *bolt.Tx) error {
+	b := tx.Bucket(bucketDelivery)
+	key := s.after.key().bytes()
+	record := b.Get(key)
+	if record == nil {
+		return ErrUnknown
+	}
+	for _, i := range s.tried {
+		s.results = append(s.results, s.after.Recipients[i])
+	}
+	if recordSum(record) != s.before.sum {
+		if err := s.merge(record); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.reports {
+		if err := p.put(tx); err != nil {
+			return err
+		}
+	}
+	if s.after.Open() > 0 || othersOpen(b, s.after.key()) {
+		return put(b, key, encodeDelivery(s.after))
+	}
+	s.gone = true
+	return removeMessage(tx, s.after.ID)
+}
+
+// merge keeps what an operator changed during the attempt: a hold, and
+// recipients that were removed.
+func (s *settlement) merge(record []byte) error {
+	current, err := decodeDelivery(s.after.key(), record)
+	if err != nil {
+		return err
+	}
+	s.before, s.after.Held = current, current.Held
+	s.after.Recipients = slices.DeleteFunc(s.after.Recipients, func(r Recipient) bool {
+		return !slices.ContainsFunc(current.Recipients, func(c Recipient) bool { return c.Path == r.Path })
+	})
+	return nil
+}
+
+// othersOpen reports whether another delivery of the message is not done.
+func othersOpen(b *bolt.Bucket, key deliveryKey) bool {
+	c := b.Cursor()
+	for k, v := c.Seek(key.id.key()); k != nil; k, v = c.Next() {
+		other, ok := parseDeliveryKey(k)
+		if !ok || other.id != key.id {
+			break
+		}
+		if other != key && v[0]&flagDone == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// removeMessage takes everything of a message out of the index.
+func removeMessage(tx *bolt.Tx, id ID) error {
+	b := tx.Bucket(bucketDelivery)
+	var keys [][]byte
+	c := b.Cursor()
+	for k, _ := c.Seek(id.key()); k != nil; k, _ = c.Next() {
+		if other, ok := parseDeliveryKey(k); !ok || other.id != id {
+			break
+		}
+		keys = append(keys, slices.Clone(k))
+	}
+	for _, k := range keys {
+		if err := remove(b, k); err != nil {
+			return err
+		}
+	}
+	return remove(tx.Bucket(bucketMessage), id.key())
+}
+
+// removeContent removes the file of a message that has left the index. What
+// is left behind by a crash is found at start.
+func (q *Queue) removeContent(m *Message) {
+	if !m.file {
+		return
+	}
+	if err := os.Remove(q.contentFile(m.ID)); err != nil {
+		q.log.Warn("content not removed", "queue_id", m.ID.String(), "error", err.Error())
+	}
+}
+
+// account counts and logs what is on disk now.
+func (s *settlement) account() {
+	q := s.queue
+	change := tallyOf(s.after).minus(tallyOf(s.before))
+	if s.gone {
+		change.messages, change.bytes = -1, -s.message.Size
+		q.removeContent(s.message)
+	}
+	q.totals.add(change)
+	for _, kind := range []struct {
+		label string
+		of    []Recipient
+	}{{metrics.ReportFailure, s.failed}, {metrics.ReportDelay, s.delayed}, {metrics.ReportSuccess, s.relayed}} {
+		if len(kind.of) > 0 && len(s.reports) > 0 {
+			q.metrics.Reports.WithLabelValues(kind.label).Inc()
+		}
+	}
+	for i := range s.results {
+		s.accountRecipient(&s.results[i])
+	}
+}
+
+func (s *settlement) accountRecipient(r *Recipient) {
+	q, status := s.queue, ""
+	delay := s.now.Sub(s.message.Arrival)
+	switch r.State {
+	case Delivered:
+		status = "sent"
+		q.metrics.RecipientsDelivered.Inc()
+		q.metrics.DeliveryLatency.Observe(delay.Seconds())
+	case Failed:
+		status = "bounced"
+		q.metrics.RecipientsBounced.Inc()
+	case Expired:
+		status = "expired"
+		q.metrics.RecipientsExpired.Inc()
+	default:
+		status = "deferred"
+		q.metrics.RecipientsDeferred.Inc()
+	}
+	q.log.Info("delivery", "queue_id", s.message.ID.String(), "next_hop", s.after.Destination, "host", r.Last.Host,
+		"rcpt", r.Path.String(), "reply", r.Last.Text(), "status", status, "delay", delay.Round(time.Millisecond).Seconds())
+}
