@@ -1,0 +1,139 @@
+package smtpserver
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+)
+
+const (
+	// commandBuffer is also the longest command line. RFC 5321 §4.5.3.1.4
+	// asks for 512 octets, RFC 3461 §5.4 for 1036 with its parameters.
+	commandBuffer = 4096
+	// contentBuffer is used while a message is read.
+	contentBuffer = 64 << 10
+	// maxJunk is how much of an over-long line is skipped before the session
+	// ends.
+	maxJunk = 64 << 10
+)
+
+var (
+	errLineTooLong = errors.New("command line too long")
+	errLineEnd     = errors.New("command line does not end in CRLF")
+	errJunk        = errors.New("line without end")
+)
+
+// input is what the client sends. An idle session has a small buffer; while a
+// message is read it has a large one. A read error stays: nothing that comes
+// after it is ever looked at.
+type input struct {
+	src  io.Reader
+	buf  []byte
+	r, w int
+	err  error
+	big  *[]byte // the large buffer, to be given back
+	pool *sync.Pool
+}
+
+func newInput(src io.Reader, pool *sync.Pool) *input {
+	return &input{src: src, buf: make([]byte, commandBuffer), pool: pool}
+}
+
+func newBufferPool() *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, contentBuffer); return &b }}
+}
+
+// buffered returns what has been read and not consumed.
+func (in *input) buffered() []byte { return in.buf[in.r:in.w] }
+
+func (in *input) consume(n int) { in.r += n }
+
+// fill reads more behind what is buffered, at least one octet. The buffer must
+// not be full.
+func (in *input) fill() error {
+	if in.err != nil {
+		return in.err
+	}
+	if in.r > 0 {
+		in.w = copy(in.buf, in.buf[in.r:in.w])
+		in.r = 0
+	}
+	for range 100 {
+		n, err := in.src.Read(in.buf[in.w:])
+		in.w += n
+		in.err = err
+		if n > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	in.err = io.ErrNoProgress
+	return in.err
+}
+
+// line returns the next command line without its CRLF. It is valid until the
+// next read. errLineTooLong and errLineEnd leave the session usable.
+func (in *input) line() ([]byte, error) {
+	seen := 0
+	for {
+		if i := bytes.IndexByte(in.buffered()[seen:], '\n'); i >= 0 {
+			line := in.buffered()[:seen+i]
+			in.consume(seen + i + 1)
+			// RFC 5321 §2.3.8: nothing but CRLF ends a line, and neither
+			// octet stands alone in it.
+			if n := len(line) - 1; n < 0 || line[n] != '\r' || bytes.IndexByte(line[:n], '\r') >= 0 {
+				return nil, errLineEnd
+			}
+			return line[:len(line)-1], nil
+		}
+		if seen = len(in.buffered()); seen == len(in.buf) {
+			return nil, in.skipLine()
+		}
+		if err := in.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// skipLine drops the rest of a line that is too long.
+func (in *input) skipLine() error {
+	for skipped := 0; skipped < maxJunk; {
+		b := in.buffered()
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			in.consume(i + 1)
+			return errLineTooLong
+		}
+		skipped += len(b)
+		in.consume(len(b))
+		if err := in.fill(); err != nil {
+			return err
+		}
+	}
+	in.err = errJunk
+	return errJunk
+}
+
+// enlarge takes a large buffer for reading a message.
+func (in *input) enlarge() {
+	if in.big != nil {
+		return
+	}
+	in.big = in.pool.Get().(*[]byte)
+	in.w = copy(*in.big, in.buffered())
+	in.r, in.buf = 0, *in.big
+}
+
+// shrink goes back to the small buffer, if what is left fits.
+func (in *input) shrink() {
+	if in.big == nil || in.w-in.r > commandBuffer {
+		return
+	}
+	small := make([]byte, commandBuffer)
+	in.w = copy(small, in.buffered())
+	in.r, in.buf = 0, small
+	in.pool.Put(in.big)
+	in.big = nil
+}
