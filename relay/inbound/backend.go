@@ -1,0 +1,96 @@
+// Package inbound is the backend of the listener: what a session may do, and
+// how a message enters the queue.
+//
+// It is a go-smtp Backend. For each transaction it checks, in order: the
+// sender's path, room on the disk, each recipient's path and the relay policy,
+// and then the content while it streams into the queue: line ends, size of
+// the header section, number of hops. A message is acknowledged when it is on
+// disk, content and envelope, and not before.
+//
+// It does not trust the engine that drives it with anything but the framing:
+// paths are parsed again and written canonically, so that the same backend is
+// safe under smtp.NewServer.
+package inbound
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"waypost/metrics"
+	"waypost/queue"
+	"waypost/relay/policy"
+	"waypost/relay/smtp"
+	"waypost/relay/smtpserver"
+)
+
+// Options configures a Backend. Hostname, Queue and Rules are required.
+type Options struct {
+	// Hostname is our name in trace fields.
+	Hostname string
+	Queue    *queue.Queue
+	Rules    *policy.Rules
+	// MaxRecipients is how many one message may have; 0 means 1000.
+	MaxRecipients int
+	Log           *slog.Logger     // nil discards
+	Metrics       *metrics.Metrics // nil counts into nothing
+}
+
+// Backend begins sessions.
+type Backend struct {
+	Options
+}
+
+var _ smtpserver.Backend = (*Backend)(nil)
+
+// New returns a backend.
+func New(o Options) *Backend {
+	if o.MaxRecipients == 0 {
+		o.MaxRecipients = 1000
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New(nil)
+	}
+	return &Backend{o}
+}
+
+// NewSession begins a session of go-smtp's own server. It cannot tell EHLO
+// from HELO, so it takes the former for granted.
+func (b *Backend) NewSession(c *gosmtp.Conn) (gosmtp.Session, error) { return b.BeginSession(c) }
+
+// BeginSession begins a session of whichever engine.
+func (b *Backend) BeginSession(c smtpserver.Conn) (gosmtp.Session, error) {
+	s := &session{backend: b, conn: c, client: clientAddr(c.Conn()), extended: true}
+	if e, ok := c.(smtpserver.ExtendedConn); ok {
+		s.extended = e.Extended()
+	}
+	return s, nil
+}
+
+func clientAddr(c net.Conn) netip.Addr {
+	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
+
+// refuse counts a refusal and makes its reply.
+func (b *Backend) refuse(reason string, code int, enhanced gosmtp.EnhancedCode, text string) *gosmtp.SMTPError {
+	b.Metrics.Refused.WithLabelValues(reason).Inc()
+	return &gosmtp.SMTPError{Code: code, EnhancedCode: enhanced, Message: text}
+}
+
+// clientName is how the client stands in reports: "name ([address])".
+func (s *session) clientName() string {
+	name := s.conn.Hostname()
+	if s.client.IsValid() && !strings.HasPrefix(name, "[") {
+		name += " (" + smtp.Literal(s.client) + ")"
+	}
+	return name
+}

@@ -1,0 +1,122 @@
+package inbound
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"waypost/metrics"
+	"waypost/queue"
+	"waypost/relay/message"
+	"waypost/relay/smtp"
+)
+
+const (
+	// maxHops is how many Received fields a message may come with (RFC 5321
+	// §6.3: at least 100).
+	maxHops = 100
+	// maxHeader bounds the header section, in octets.
+	maxHeader = 1 << 20
+)
+
+// isFull reports whether the disk has no room, as the queue sees it or as the
+// system says.
+func isFull(err error) bool {
+	return errors.Is(err, queue.ErrNoRoom) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// Data receives the content and puts the message in the queue. The reply
+// promises delivery or a report, so everything is on disk before (RFC 5321
+// §4.2.5, §6.1).
+func (s *session) Data(r io.Reader) error {
+	b := s.backend
+	if len(s.tx.recipients) == 0 {
+		return b.refuse(metrics.RefusedSequence, 503, gosmtp.EnhancedCode{5, 5, 1}, "No valid recipients")
+	}
+	draft := b.Queue.NewDraft()
+	defer draft.Discard()
+	in := &intake{checker: message.NewChecker(message.Limits{}), draft: draft}
+	if _, err := draft.Write(s.trace(draft.ID(), time.Now())); err != nil {
+		return s.storageError(err)
+	}
+	if _, err := io.Copy(in, r); in.failed != nil {
+		return s.storageError(in.failed)
+	} else if err != nil {
+		return err // of the connection, or the size limit
+	}
+	if err := s.judge(in.checker.Result()); err != nil {
+		return err
+	}
+	envelope := s.tx.envelope
+	envelope.EightBit = in.checker.Result().EightBit()
+	envelope.Arrival = time.Now()
+	if err := draft.Commit(envelope, s.tx.recipients); err != nil {
+		return s.storageError(err)
+	}
+	s.accepted(draft)
+	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "OK, queued as " + draft.ID().String()}
+}
+
+// intake passes content to the checker and to the draft.
+type intake struct {
+	checker *message.Checker
+	draft   *queue.Draft
+	failed  error // of the draft
+}
+
+// Write takes the next piece.
+func (in *intake) Write(p []byte) (int, error) {
+	in.checker.Write(p)
+	if _, in.failed = in.draft.Write(p); in.failed != nil {
+		return 0, in.failed
+	}
+	return len(p), nil
+}
+
+// judge refuses a content for what the checker saw. A NUL is odd, but it can
+// be passed on (RFC 5321 §4.5.2).
+func (s *session) judge(r message.Result) error {
+	b := s.backend
+	switch {
+	case r.BareCR || r.BareLF:
+		return b.refuse(metrics.RefusedContent, 550, gosmtp.EnhancedCode{5, 5, 2}, "Bare CR or LF in the message, lines end in CRLF")
+	case r.Received > maxHops:
+		return b.refuse(metrics.RefusedLoop, 554, gosmtp.EnhancedCode{5, 4, 6}, "Too many hops, this message loops")
+	case r.HeaderSize > maxHeader:
+		return b.refuse(metrics.RefusedSize, 552, gosmtp.EnhancedCode{5, 3, 4}, "Header section too large")
+	}
+	return nil
+}
+
+// trace returns our Received field.
+func (s *session) trace(id queue.ID, now time.Time) []byte {
+	state, secure := s.conn.TLSConnectionState()
+	field := message.Received{
+		Hello: s.conn.Hostname(), Client: s.client, By: s.backend.Hostname, ID: id.String(), Date: now,
+		Protocol: message.Protocol(s.extended, secure, false, s.tx.envelope.UTF8),
+	}
+	if secure {
+		field.TLS = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+	}
+	// RFC 5321 §7.2: several recipients must not learn of each other.
+	if len(s.tx.recipients) == 1 {
+		field.For = s.tx.recipients[0].Path
+	}
+	return field.Append(nil)
+}
+
+// accepted counts and logs a message that is in the queue.
+func (s *session) accepted(d *queue.Draft) {
+	b := s.backend
+	b.Metrics.MessagesAccepted.Inc()
+	b.Metrics.AcceptedBytes.Add(float64(d.Size()))
+	b.Metrics.RecipientsAccepted.Add(float64(len(s.tx.recipients)))
+	_, secure := s.conn.TLSConnectionState()
+	b.Log.Info("accepted", "queue_id", d.ID().String(), "client", s.client.String(), "hello", smtp.Printable(s.conn.Hostname()),
+		"from", s.tx.envelope.ReversePath.String(), "recipients", len(s.tx.recipients), "size", d.Size(), "tls", secure)
+}

@@ -1,0 +1,133 @@
+package inbound
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"waypost/metrics"
+	"waypost/queue"
+	"waypost/relay/smtp"
+	"waypost/relay/smtpserver"
+)
+
+// session is one client between EHLO and the end.
+type session struct {
+	backend  *Backend
+	conn     smtpserver.Conn
+	client   netip.Addr
+	extended bool
+	tx       transaction
+	orcpt    string // of the next Rcpt, as it was written
+}
+
+// transaction is a message without its content.
+type transaction struct {
+	open       bool
+	envelope   queue.Envelope
+	recipients []queue.Recipient
+}
+
+var _ smtpserver.OriginalRecipientSession = (*session)(nil)
+
+// Reset forgets the transaction.
+func (s *session) Reset() { s.tx, s.orcpt = transaction{}, "" }
+
+// Logout ends the session.
+func (s *session) Logout() error {
+	s.Reset()
+	return nil
+}
+
+// OriginalRecipient is told ORCPT as it was written, before Rcpt.
+func (s *session) OriginalRecipient(raw string) { s.orcpt = raw }
+
+// Mail opens a transaction.
+func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
+	b := s.backend
+	if s.tx.open {
+		// RFC 5321 §4.1.4: no nested MAIL.
+		return b.refuse(metrics.RefusedSequence, 503, gosmtp.EnhancedCode{5, 5, 1}, "A transaction is open already")
+	}
+	path, err := smtp.SplitPath(from, o.UTF8)
+	switch {
+	case errors.Is(err, smtp.ErrUTF8):
+		return b.refuse(metrics.RefusedSender, 553, gosmtp.EnhancedCode{5, 6, 7}, "Non-ASCII address without SMTPUTF8")
+	case err != nil:
+		return b.refuse(metrics.RefusedSender, 501, gosmtp.EnhancedCode{5, 1, 7}, "Bad sender address")
+	}
+	if err := b.Queue.Room(o.Size); err != nil {
+		return s.storageError(err)
+	}
+	s.tx = transaction{open: true, envelope: queue.Envelope{
+		ReversePath: path, EnvelopeID: o.EnvelopeID, Return: string(o.Return), UTF8: o.UTF8, Client: s.clientName(),
+	}}
+	return nil
+}
+
+// Rcpt adds a recipient.
+func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
+	b, orcpt := s.backend, s.orcpt
+	s.orcpt = ""
+	path, err := smtp.SplitPath(to, s.tx.envelope.UTF8)
+	switch {
+	case errors.Is(err, smtp.ErrUTF8):
+		return b.refuse(metrics.RefusedRecipient, 553, gosmtp.EnhancedCode{5, 6, 7}, "Non-ASCII address without SMTPUTF8")
+	case errors.Is(err, smtp.ErrDomain):
+		return b.refuse(metrics.RefusedRecipient, 501, gosmtp.EnhancedCode{5, 1, 2}, "Bad recipient domain")
+	case err != nil || path.IsNull():
+		return b.refuse(metrics.RefusedRecipient, 501, gosmtp.EnhancedCode{5, 1, 3}, "Bad recipient address")
+	}
+	if d := b.Rules.Relay(s.client, path); !d.Allowed {
+		b.Log.Info("refused", "client", s.client.String(), "from", s.tx.envelope.ReversePath.String(), "rcpt", path.String(), "reason", d.Reason)
+		return b.refuse(metrics.RefusedRelay, 550, gosmtp.EnhancedCode{5, 7, 1}, "Relaying denied")
+	}
+	if len(s.tx.recipients) >= b.MaxRecipients {
+		// RFC 5321 §4.5.3.1.10: the client sends the rest later.
+		return b.refuse(metrics.RefusedLimit, 452, gosmtp.EnhancedCode{4, 5, 3}, "Too many recipients")
+	}
+	if path.Domain == "" {
+		path.Domain = b.Hostname // RFC 5321 §4.5.1: our own postmaster
+	}
+	if slices.ContainsFunc(s.tx.recipients, func(r queue.Recipient) bool { return r.Path == path }) {
+		return nil
+	}
+	s.tx.recipients = append(s.tx.recipients, queue.Recipient{Path: path, Notify: notify(o.Notify), OriginalRecipient: originalRecipient(orcpt, o)})
+	return nil
+}
+
+func notify(words []gosmtp.DSNNotify) smtp.Notify {
+	var n smtp.Notify
+	for _, w := range words {
+		flag, err := smtp.ParseNotify(string(w))
+		if err == nil {
+			n |= flag
+		}
+	}
+	return n
+}
+
+// originalRecipient returns ORCPT as it was written, where the engine says so,
+// and written anew where not.
+func originalRecipient(raw string, o *gosmtp.RcptOptions) string {
+	switch {
+	case raw != "" || o.OriginalRecipient == "":
+		return raw
+	case o.OriginalRecipientType == gosmtp.DSNAddressTypeUTF8:
+		return "utf-8;" + o.OriginalRecipient
+	}
+	return "rfc822;" + smtp.Xtext(o.OriginalRecipient)
+}
+
+// storageError answers what went wrong on our side of the transaction.
+func (s *session) storageError(err error) error {
+	b := s.backend
+	if isFull(err) {
+		b.Log.Warn("no room for another message", "client", s.client.String(), "error", err.Error())
+		return b.refuse(metrics.RefusedStorage, 452, gosmtp.EnhancedCode{4, 3, 1}, "Not enough room, try again later")
+	}
+	b.Log.Error("message not stored", "client", s.client.String(), "error", err.Error())
+	return b.refuse(metrics.RefusedStorage, 451, gosmtp.EnhancedCode{4, 3, 0}, "Local error, try again later")
+}

@@ -1,0 +1,127 @@
+package outbound
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+
+	"waypost/queue"
+	"waypost/relay/smtp"
+	"waypost/relay/smtpclient"
+	"waypost/resolver"
+)
+
+// failure is an error as it matters to a recipient. This file is the one place
+// that says which errors are permanent; the zero value is not.
+type failure struct {
+	host      string
+	permanent bool
+	status    smtp.EnhancedCode
+	reply     smtp.Reply
+	reason    string
+}
+
+func (f failure) result() queue.Result {
+	r := queue.Result{State: queue.Deferred, Reply: f.reply, Reason: f.reason, Status: f.status, Host: f.host}
+	if f.permanent {
+		r.State = queue.Failed
+	}
+	return r
+}
+
+// failureOf classifies an error of a look-up, a connection or a session.
+func failureOf(host string, err error) failure {
+	if err == nil {
+		return failure{host: host}
+	}
+	f := failure{host: host, reason: err.Error(), status: smtp.EnhancedCode{4, 4, 1}}
+	if dns, ok := errors.AsType[*resolver.Error](err); ok {
+		f.permanent, f.status = dns.Permanent(), dns.Enhanced
+		return f
+	}
+	if session, ok := errors.AsType[*smtpclient.Error](err); ok {
+		// A host that refuses us as such, with whatever code, refuses us and
+		// not the mail: only what it says to MAIL and later is about that.
+		f.permanent, f.status, f.reply = session.Permanent(), session.Status(), session.Reply
+		return f
+	}
+	if errors.Is(err, queue.ErrDamaged) {
+		f.status = smtp.EnhancedCode{4, 3, 0}
+	}
+	return f
+}
+
+// failureOfReply makes a failure of a reply of our own, for want of an
+// extension: no host said it, so it is told as a reason.
+func failureOfReply(host string, r smtp.Reply) failure {
+	return failure{host: host, permanent: r.Permanent(), status: r.Status(), reason: strings.Join(r.Lines, " ")}
+}
+
+// errPrivate means that DNS leads where mail for the internet does not go.
+var errPrivate = errors.New("only loopback, private or reserved addresses")
+
+// public leaves out the addresses that a host found by MX may not have. Who
+// controls a zone must not be able to point us at our own network.
+func (o *Outbound) public(host string, all []netip.Addr) ([]netip.Addr, error) {
+	var allowed []netip.Addr
+	for _, a := range all {
+		if !reserved(a) || o.allowsPrivate(a) {
+			allowed = append(allowed, a)
+		}
+	}
+	if len(allowed) == 0 {
+		return nil, &resolver.Error{Kind: resolver.NoAddress, Name: host, Enhanced: [3]int{5, 4, 4}, Err: errPrivate}
+	}
+	return allowed, nil
+}
+
+func (o *Outbound) allowsPrivate(a netip.Addr) bool {
+	for _, network := range o.AllowPrivate {
+		if network.Contains(a.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// special are the networks that reserved refuses besides those that netip
+// knows (RFC 6890 and its registries).
+var special = mustPrefixes("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "64:ff9b:1::/48", "100::/64", "fec0::/10")
+
+// embedding are the networks whose addresses contain an IPv4 address, and the
+// octet at which it begins.
+var embedding = []struct {
+	network netip.Prefix
+	at      int
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},
+	{netip.MustParsePrefix("2002::/16"), 2},
+	{netip.MustParsePrefix("::/96"), 12},
+}
+
+func mustPrefixes(all ...string) []netip.Prefix {
+	var list []netip.Prefix
+	for _, s := range all {
+		list = append(list, netip.MustParsePrefix(s))
+	}
+	return list
+}
+
+// reserved reports whether a is not an address of a host on the internet.
+func reserved(a netip.Addr) bool {
+	a = a.Unmap()
+	if !a.IsGlobalUnicast() || a.IsPrivate() {
+		return true
+	}
+	for _, network := range special {
+		if network.Contains(a) {
+			return true
+		}
+	}
+	for _, e := range embedding {
+		if b := a.As16(); a.Is6() && e.network.Contains(a) {
+			return reserved(netip.AddrFrom4([4]byte(b[e.at : e.at+4])))
+		}
+	}
+	return false
+}

@@ -1,0 +1,14 @@
+// Package outbound makes delivery attempts.
+//
+// An attempt is one message for one destination. In order: take a connection
+// that is open to the destination, or else go through the legs of the route,
+// the hosts of each leg and the addresses of each host until one takes a
+// session; send the message there; translate what came of it into one result
+// for each recipient. A host that refuses the session, or loses it, leads to
+// the next one; what a host says about the message or a recipient is final for
+// this attempt.
+//
+// Every error is classified in one place (classify.go), and what is not known
+// to be permanent is temporary. A connection that may carry more mail is kept
+// for a while in a pool.
+package outbound

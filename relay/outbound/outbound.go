@@ -1,0 +1,122 @@
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"waypost/metrics"
+	"waypost/queue"
+	"waypost/relay/route"
+	"waypost/relay/smtpclient"
+	"waypost/resolver"
+)
+
+// Resolver finds hosts and their addresses.
+type Resolver interface {
+	Hosts(ctx context.Context, domain string) (resolver.Hosts, error)
+	Addresses(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// Options configures an Outbound. Hostname, Routes and Resolver are required.
+type Options struct {
+	// Hostname is our name in EHLO.
+	Hostname string
+	Routes   *route.Table
+	Resolver Resolver
+	// Port is where MX hosts are tried; 0 means 25.
+	Port uint16
+	// AllowPrivate are the loopback and private networks that hosts found by
+	// MX may be in. Named next hops may be anywhere.
+	AllowPrivate []netip.Prefix
+	// ConnectTimeout bounds one connection; 0 means 30 seconds.
+	ConnectTimeout time.Duration
+	// KeepIdle is how long a connection is kept open for more mail; 0 means
+	// 5 seconds.
+	KeepIdle time.Duration
+	// MaxIdle bounds the connections kept at once; 0 means 200.
+	MaxIdle int
+	// Timeouts are those of a session.
+	Timeouts smtpclient.Timeouts
+	// TLS is the base of each connection's configuration; nil is Go's own
+	// defaults. The name to verify is set for each host.
+	TLS *tls.Config
+	// Dial connects; nil dials TCP.
+	Dial    func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	Log     *slog.Logger     // nil discards
+	Metrics *metrics.Metrics // nil counts into nothing
+}
+
+func (o *Options) setDefaults() {
+	if o.Port == 0 {
+		o.Port = 25
+	}
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = 30 * time.Second
+	}
+	if o.KeepIdle == 0 {
+		o.KeepIdle = 5 * time.Second
+	}
+	if o.MaxIdle == 0 {
+		o.MaxIdle = 200
+	}
+	if o.TLS == nil {
+		o.TLS = &tls.Config{}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New(nil)
+	}
+	if o.Dial == nil {
+		o.Dial = func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr.String())
+		}
+	}
+}
+
+// Outbound makes attempts, and sorts recipients by destination.
+type Outbound struct {
+	Options
+	routes atomic.Pointer[route.Table]
+	pool   *pool
+}
+
+var (
+	_ queue.Deliverer = (*Outbound)(nil)
+	_ queue.Router    = (*Outbound)(nil)
+)
+
+// New returns an Outbound. Close ends the connections that it keeps.
+func New(o Options) *Outbound {
+	o.setDefaults()
+	out := &Outbound{Options: o, pool: newPool(o.KeepIdle, o.MaxIdle)}
+	out.routes.Store(o.Routes)
+	return out
+}
+
+// Close closes the idle connections.
+func (o *Outbound) Close() { o.pool.close() }
+
+// Destination returns what a recipient waits for.
+func (o *Outbound) Destination(e *queue.Envelope, r *queue.Recipient) string {
+	return o.routes.Load().Lookup(e.ReversePath, r.Path).Destination(r.Path)
+}
+
+// Deliver makes one attempt for the open recipients of d.
+func (o *Outbound) Deliver(ctx context.Context, m *queue.Message, d *queue.Delivery) queue.Outcome {
+	a := &attempt{outbound: o, message: m, delivery: d}
+	for i := range d.Recipients {
+		if d.Recipients[i].State.Open() {
+			a.open = append(a.open, &d.Recipients[i])
+		}
+	}
+	a.route = o.routes.Load().Lookup(m.ReversePath, a.open[0].Path)
+	return a.run(ctx)
+}
