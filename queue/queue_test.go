@@ -42,8 +42,11 @@ func (w *world) Deliver(_ context.Context, m *Message, d *Delivery) Outcome {
 }
 
 func (w *world) Destination(_ *Envelope, r *Recipient) string {
-	if w.route != nil {
-		return w.route(r)
+	w.mu.Lock()
+	route := w.route
+	w.mu.Unlock()
+	if route != nil {
+		return route(r)
 	}
 	return r.Path.Domain
 }

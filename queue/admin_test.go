@@ -1,0 +1,451 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+func listed(t *testing.T, q *Queue, f Filter) []ID {
+	t.Helper()
+	var ids []ID
+	var after ID
+	for {
+		entries, more, err := q.List(f, after, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			ids = append(ids, e.ID)
+			after = e.ID
+		}
+		if !more {
+			return ids
+		}
+	}
+}
+
+func TestListFilters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		var ids []ID
+		for i := range 10 {
+			ids = append(ids, enqueue(t, q, fmt.Sprintf("s%d@a%d.test", i, i%2), "x\r\n", fmt.Sprintf("r@b%d.test", i%5)))
+			time.Sleep(time.Minute)
+		}
+		null := enqueue(t, q, "", "x\r\n", "r@b0.test")
+		synctest.Wait()
+		if n, err := q.Hold(Filter{IDs: []ID{ids[1]}}); n != 1 || err != nil {
+			t.Fatalf("hold: %d, %v", n, err)
+		}
+		for _, tc := range []struct {
+			name string
+			f    Filter
+			want []ID
+		}{
+			{"all", Filter{}, append(append([]ID(nil), ids...), null)},
+			{"ids", Filter{IDs: []ID{ids[3], ids[5], 1}}, []ID{ids[3], ids[5]}},
+			{"to domain", Filter{ToDomain: "B3.test"}, []ID{ids[3], ids[8]}},
+			{"from mailbox", Filter{From: "S4@a0.test"}, []ID{ids[4]}},
+			{"from domain", Filter{From: "@a1.test", ToDomain: "b1.test"}, []ID{ids[1]}},
+			{"null sender", Filter{From: "<>"}, []ID{null}},
+			{"old", Filter{OlderThan: 8*time.Minute + time.Second}, ids[:2]},
+			{"held", Filter{State: "held"}, []ID{ids[1]}},
+			{"queued", Filter{State: "queued"}, nil},
+			{"deferred and old", Filter{State: "deferred", OlderThan: 8*time.Minute + time.Second}, ids[:1]},
+		} {
+			if got := listed(t, q, tc.f); fmt.Sprint(got) != fmt.Sprint(tc.want) {
+				t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+			}
+		}
+		if s := q.Stats(); s.Messages != 11 || s.Deferred != 10 || s.Held != 1 || s.Queued != 0 {
+			t.Errorf("stats: %+v", s)
+		}
+	})
+}
+
+func TestHoldAndRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		id := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		synctest.Wait()
+		if n, err := q.Hold(Filter{IDs: []ID{id}}); n != 1 || err != nil {
+			t.Fatalf("hold: %d, %v", n, err)
+		}
+		if n, _ := q.Hold(Filter{IDs: []ID{id}}); n != 0 {
+			t.Errorf("held twice: %d", n)
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if n := len(w.tried("r")); n != 1 {
+			t.Errorf("tried %d times while held", n)
+		}
+		if n, _ := q.RetryNow(Filter{IDs: []ID{id}}); n != 0 {
+			t.Errorf("retry took %d held messages", n)
+		}
+		if n, err := q.Release(Filter{}); n != 1 || err != nil {
+			t.Fatalf("release: %d, %v", n, err)
+		}
+		synctest.Wait()
+		if n := len(w.tried("r")); n != 2 {
+			t.Errorf("tried %d times after the release, want 2", n)
+		}
+	})
+}
+
+func TestRetryNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(_ *Message, d *Delivery) Outcome {
+			out := all(d, deferred("later"))
+			out.Unreachable = true
+			return out
+		}}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		id := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		synctest.Wait()
+		e, err := q.Show(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if until := q.WaitsUntil(e.Deliveries[0]); time.Until(until) != 30*time.Minute {
+			t.Errorf("waits until %v", until)
+		}
+		for want := 2; want < 5; want++ {
+			time.Sleep(time.Minute)
+			if n, err := q.RetryNow(Filter{ToDomain: "b.test"}); n != 1 || err != nil {
+				t.Fatalf("retry: %d, %v", n, err)
+			}
+			synctest.Wait()
+			if n := len(w.tried("r")); n != want {
+				t.Fatalf("%d attempts, want %d", n, want)
+			}
+		}
+	})
+}
+
+func TestRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		one := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test", "r2@b.test", "r@c.test")
+		two := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		synctest.Wait()
+		if n, err := q.Remove(Filter{ToDomain: "b.test"}); n != 2 || err != nil {
+			t.Fatalf("remove: %d, %v", n, err)
+		}
+		if _, err := q.Show(two); !errors.Is(err, ErrUnknown) {
+			t.Errorf("second message: %v", err)
+		}
+		if _, err := q.Content(two); !errors.Is(err, ErrUnknown) {
+			t.Errorf("its content: %v", err)
+		}
+		e, err := q.Show(one)
+		if err != nil || len(e.Deliveries[0].Recipients) != 0 || len(e.Deliveries[1].Recipients) != 1 {
+			t.Errorf("first message: %+v, %v", e.Deliveries, err)
+		}
+		if n, err := q.Remove(Filter{IDs: []ID{one}}); n != 1 || err != nil {
+			t.Fatalf("remove: %d, %v", n, err)
+		}
+		if s := q.Stats(); s.Messages != 0 || s.Bytes != 0 || s.Deferred != 0 {
+			t.Errorf("left: %+v", s)
+		}
+		if len(w.reported()) != 0 {
+			t.Error("a removal was reported")
+		}
+	})
+}
+
+// What an operator does during an attempt holds, and what the attempt achieved
+// is not lost.
+func TestChangesDuringAnAttempt(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(q *Queue, id ID) (int, error)
+		result Result
+		check  func(t *testing.T, q *Queue, w *world, id ID)
+	}{
+		{"hold, deferred", func(q *Queue, id ID) (int, error) { return q.Hold(Filter{IDs: []ID{id}}) }, deferred("later"),
+			func(t *testing.T, q *Queue, w *world, id ID) {
+				e, err := q.Show(id)
+				if err != nil || !e.Deliveries[0].Held || e.Deliveries[0].Attempts != 1 {
+					t.Errorf("%+v, %v", e, err)
+				}
+				if s := q.Stats(); s.Held != 2 || s.Deferred != 0 || s.Queued != 0 {
+					t.Errorf("stats: %+v", s)
+				}
+			}},
+		{"hold, delivered", func(q *Queue, id ID) (int, error) { return q.Hold(Filter{IDs: []ID{id}}) }, Result{State: Delivered},
+			func(t *testing.T, q *Queue, w *world, id ID) {
+				if s := q.Stats(); s.Held != 0 || s.Messages != 0 {
+					t.Errorf("stats: %+v", s)
+				}
+			}},
+		{"remove, failed", func(q *Queue, id ID) (int, error) { return q.Remove(Filter{IDs: []ID{id}}) }, Result{State: Failed},
+			func(t *testing.T, q *Queue, w *world, id ID) {
+				// The report was composed, but not sent.
+				if s := q.Stats(); s.Messages != 0 || len(w.tried("s")) != 0 {
+					t.Errorf("stats: %+v, %d reports delivered", s, len(w.tried("s")))
+				}
+			}},
+		{"retry, deferred", func(q *Queue, id ID) (int, error) { return q.RetryNow(Filter{IDs: []ID{id}}) }, deferred("later"),
+			func(t *testing.T, q *Queue, w *world, id ID) {
+				if e, err := q.Show(id); err != nil || e.Deliveries[0].Attempts != 1 {
+					t.Errorf("%+v, %v", e, err)
+				}
+			}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hold := make(chan struct{})
+				w := &world{}
+				w.answer = func(m *Message, d *Delivery) Outcome {
+					if !m.ReversePath.IsNull() {
+						<-hold
+					}
+					return all(d, tc.result)
+				}
+				q := open(t, w, nil)
+				defer running(t, q)()
+				id := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test", "r2@b.test")
+				synctest.Wait()
+				if n, err := tc.change(q, id); n != 1 || err != nil {
+					t.Fatalf("%d, %v", n, err)
+				}
+				close(hold)
+				synctest.Wait()
+				tc.check(t, q, w, id)
+			})
+		})
+	}
+}
+
+func TestSecondInstance(t *testing.T) {
+	w := &world{}
+	q := open(t, w, nil)
+	defer q.Close()
+	start := time.Now()
+	_, err := Open(Options{Dir: q.dir, Deliverer: w, Router: w, Reporter: w})
+	inUse, ok := errors.AsType[*InUseError](err)
+	if !ok || inUse.Holder == "" || time.Since(start) > 5*time.Second {
+		t.Errorf("opened twice: %v", err)
+	}
+}
+
+func TestUnknownFormatIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(tx *bolt.Tx) error{
+		"newer":     func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, 2}) },
+		"no bucket": func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketMessage) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{}
+			q := open(t, w, nil)
+			if err := q.db.Update(spoil); err != nil {
+				t.Fatal(err)
+			}
+			if err := q.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(Options{Dir: q.dir, Deliverer: w, Router: w, Reporter: w}); !errors.Is(err, ErrFormat) {
+				t.Errorf("opened: %v", err)
+			}
+		})
+	}
+}
+
+// A damaged record is set aside and hurts nobody else.
+func TestDamage(t *testing.T) {
+	for _, bucket := range [][]byte{bucketDelivery, bucketMessage} {
+		t.Run(string(bucket), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{}
+				q := open(t, w, nil)
+				bad := enqueue(t, q, "s@a.test", "x\r\n", "bad@b.test")
+				enqueue(t, q, "s@a.test", "x\r\n", "good@b.test")
+				if err := q.db.Update(func(tx *bolt.Tx) error {
+					b := tx.Bucket(bucket)
+					key := bad.key()
+					if string(bucket) == "delivery" {
+						key = deliveryKey{bad, 0}.bytes()
+					}
+					record := append([]byte(nil), b.Get(key)...)
+					record[5] ^= 0x40
+					return b.Put(key, record)
+				}); err != nil {
+					t.Fatal(err)
+				}
+				stop := running(t, q)
+				synctest.Wait()
+				if len(w.tried("good")) != 1 || len(w.tried("bad")) != 0 {
+					t.Errorf("attempts: %v", w.attempts)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// A content that is not what was acknowledged is not sent as if it were.
+func TestDamagedContent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seen := make(chan error, 1)
+		w := &world{answer: func(m *Message, d *Delivery) Outcome {
+			r, err := m.Content()
+			if err == nil {
+				_, err = io.ReadAll(r)
+			}
+			seen <- err
+			return all(d, deferred("damaged"))
+		}}
+		q := open(t, w, nil)
+		id := enqueue(t, q, "s@a.test", "0123456789\r\n", "r@b.test")
+		if err := q.db.Update(func(tx *bolt.Tx) error {
+			b := tx.Bucket(bucketMessage)
+			record := append([]byte(nil), b.Get(id.key())...)
+			record[len(record)-3] ^= 1
+			return b.Put(id.key(), record)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		defer running(t, q)()
+		if err := <-seen; !errors.Is(err, ErrDamaged) {
+			t.Errorf("read: %v", err)
+		}
+	})
+}
+
+// After a failed commit nothing is acknowledged any more.
+func TestFailedCommitIsFinal(t *testing.T) {
+	w := &world{}
+	q := open(t, w, nil)
+	<-q.loaded
+	if err := q.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			d := q.NewDraft()
+			io.WriteString(d, "x\r\n")
+			if err := d.Commit(Envelope{}, []Recipient{{Path: path("r@b.test")}}); !errors.Is(err, ErrStore) {
+				t.Errorf("committed: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	<-q.Failed()
+	if !errors.Is(q.Err(), ErrStore) {
+		t.Errorf("Err: %v", q.Err())
+	}
+	q.Close()
+}
+
+func TestChangedRouteReachesQueuedMail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }}
+		w.route = func(*Recipient) string { return "old" }
+		q := open(t, w, nil)
+		defer running(t, q)()
+		id := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test", "r2@c.test", "r3@b.test")
+		synctest.Wait()
+		w.mu.Lock()
+		w.route = func(r *Recipient) string { return "new " + r.Path.Domain }
+		w.mu.Unlock()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		e, err := q.Show(id)
+		if err != nil || len(e.Deliveries) != 2 || e.Deliveries[0].Destination != "new b.test" || len(e.Deliveries[0].Recipients) != 2 ||
+			e.Deliveries[1].Destination != "new c.test" || e.Deliveries[1].Attempts != 2 {
+			t.Errorf("%+v %+v, %v", e.Deliveries[0], e.Deliveries[1:], err)
+		}
+	})
+}
+
+// One slow destination has no more than its share of workers, and with all
+// workers taken the others still get their turn.
+func TestFairShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		running_, most := map[string]int{}, map[string]int{}
+		w := &world{}
+		w.answer = func(_ *Message, d *Delivery) Outcome {
+			mu.Lock()
+			running_[d.Destination]++
+			most[d.Destination] = max(most[d.Destination], running_[d.Destination])
+			mu.Unlock()
+			if d.Destination == "slow.test" {
+				time.Sleep(time.Minute)
+			}
+			mu.Lock()
+			running_[d.Destination]--
+			mu.Unlock()
+			return all(d, Result{State: Delivered})
+		}
+		q := open(t, w, func(o *Options) { o.Workers, o.PerDestination = 6, 4 })
+		for i := range 100 {
+			enqueue(t, q, "s@a.test", "x\r\n", fmt.Sprintf("s%d@slow.test", i))
+		}
+		for i := range 100 {
+			enqueue(t, q, "s@a.test", "x\r\n", fmt.Sprintf("f%d@fast%d.test", i, i%10))
+		}
+		stop := running(t, q)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if s := q.Stats(); s.Queued != 100 {
+			t.Errorf("%d recipients left after a second, want those of the slow destination", s.Queued)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if most["slow.test"] != 4 || q.Stats().Messages != 0 {
+			t.Errorf("slow destination had %d workers, %d messages left", most["slow.test"], q.Stats().Messages)
+		}
+		stop()
+	})
+}
+
+func TestManyRecipientsAreSplit(t *testing.T) {
+	q := open(t, &world{}, nil)
+	defer q.Close()
+	var to []string
+	for i := range 250 {
+		to = append(to, fmt.Sprintf("r%d@b.test", i))
+	}
+	e, err := q.Show(enqueue(t, q, "s@a.test", "x\r\n", to...))
+	if err != nil || len(e.Deliveries) != 3 || len(e.Deliveries[2].Recipients) != 50 {
+		t.Errorf("%d deliveries, %v", len(e.Deliveries), err)
+	}
+}
+
+func TestIDs(t *testing.T) {
+	var s idSource
+	last := ID(0)
+	for range 1000 {
+		id := s.next()
+		if id <= last {
+			t.Fatalf("%s after %s", id, last)
+		}
+		if back, err := ParseID(id.String()); err != nil || back != id {
+			t.Fatalf("%s read as %s, %v", id, back, err)
+		}
+		last = id
+	}
+	if id, err := ParseID("01h455vb4pex5"); err != nil || id.String() != "01H455VB4PEX5" {
+		t.Errorf("lower case: %s, %v", id, err)
+	}
+	for _, bad := range []string{"", "0", "../../etc/pas", "%2e%2e/%2e%2e", "ZZZZZZZZZZZZZ", "01H455VB4PEXU", "01H455VB4PEX\x00", "0000000000000"} {
+		if id, err := ParseID(bad); err == nil {
+			t.Errorf("%q read as %s", bad, id)
+		}
+	}
+}
