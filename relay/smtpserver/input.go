@@ -29,15 +29,18 @@ var (
 // after it is ever looked at.
 type input struct {
 	src  io.Reader
-	buf  []byte
+	buf  []byte // small or *big
 	r, w int
 	err  error
-	big  *[]byte // the large buffer, to be given back
-	pool *sync.Pool
+
+	small []byte
+	big   *[]byte // nil while the small one is used
+	pool  *sync.Pool
 }
 
 func newInput(src io.Reader, pool *sync.Pool) *input {
-	return &input{src: src, buf: make([]byte, commandBuffer), pool: pool}
+	small := make([]byte, commandBuffer)
+	return &input{src: src, buf: small, small: small, pool: pool}
 }
 
 func newBufferPool() *sync.Pool {
@@ -131,9 +134,8 @@ func (in *input) shrink() {
 	if in.big == nil || in.w-in.r > commandBuffer {
 		return
 	}
-	small := make([]byte, commandBuffer)
-	in.w = copy(small, in.buffered())
-	in.r, in.buf = 0, small
+	in.w = copy(in.small, in.buffered())
+	in.r, in.buf = 0, in.small
 	in.pool.Put(in.big)
 	in.big = nil
 }
