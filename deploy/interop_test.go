@@ -1,0 +1,58 @@
+//go:build interop
+
+package deploy
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// run has a program read one of our files. A program that is not installed is a
+// failure and not a reason to skip.
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+func TestPromtool(t *testing.T) {
+	run(t, "promtool", "check", "config", "prometheus/prometheus.yml")
+	run(t, "promtool", "check", "rules", rulesFile)
+	run(t, "promtool", "test", "rules", rulesTestFile)
+}
+
+// TestDashboardExpressions has promtool parse the dashboard's queries, as rules.
+func TestDashboardExpressions(t *testing.T) {
+	variables := strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*")
+	var rules strings.Builder
+	rules.WriteString("groups:\n  - name: dashboard\n    rules:\n")
+	for _, p := range dashboard(t) {
+		for i, target := range p.Targets {
+			fmt.Fprintf(&rules, "      - record: panel_%d:query_%d\n        expr: %q\n", p.ID, i, variables.Replace(target.Expr))
+		}
+	}
+	name := filepath.Join(t.TempDir(), "dashboard.yml")
+	if err := os.WriteFile(name, []byte(rules.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "promtool", "check", "rules", name)
+}
+
+// TestSystemd has systemd check the unit, with a program that is there in the
+// place of ours, and rate how well it is fenced in: 0 is best, and below 2 is "OK".
+func TestSystemd(t *testing.T) {
+	unit := regexp.MustCompile(`(?m)^ExecStart=\S+`).ReplaceAllString(read(t, unitFile), "ExecStart=/bin/true")
+	name := filepath.Join(t.TempDir(), "waypost.service")
+	if err := os.WriteFile(name, []byte(unit), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "systemd-analyze", "verify", "--man=no", name)
+	run(t, "systemd-analyze", "security", "--offline=yes", "--threshold=20", "--no-pager", name)
+}
