@@ -26,7 +26,9 @@ type attempt struct {
 	route    *route.Route
 	tries    int
 	reached  bool // a host took a session
+	unfit    bool // a host lacks what the message needs
 	last     failure
+	failed   bool // last is set
 }
 
 // run makes the attempt. Every way out of it has a result for each recipient.
@@ -36,11 +38,31 @@ func (a *attempt) run(ctx context.Context) queue.Outcome {
 		out, done = a.runLegs(ctx)
 	}
 	if !done {
-		out = a.all(a.last.result())
-		out.Unreachable = !a.reached
+		out = a.giveUp(ctx)
 	}
 	out.Interrupted = ctx.Err() != nil
 	return out
+}
+
+// giveUp is the outcome when no way led anywhere.
+func (a *attempt) giveUp(ctx context.Context) queue.Outcome {
+	if ctx.Err() != nil {
+		// There may have been more ways.
+		a.note(failureOf("", fmt.Errorf("attempt cut short: %w", context.Cause(ctx))))
+	}
+	out := a.all(a.last.result())
+	out.Unreachable = !a.reached && !a.last.permanent
+	return out
+}
+
+// note remembers why a way did not lead anywhere. One that may open later
+// outweighs those that never will: the mail fails only when every way is
+// barred for good.
+func (a *attempt) note(f failure) {
+	if a.failed && f.permanent && !a.last.permanent {
+		return
+	}
+	a.last, a.failed = f, true
 }
 
 // runPooled uses a connection that is still open. If it turns out to be dead,
@@ -51,32 +73,30 @@ func (a *attempt) runPooled(ctx context.Context) (queue.Outcome, bool) {
 		if s == nil {
 			return queue.Outcome{}, false
 		}
-		if out, done := a.send(ctx, s); done || ctx.Err() != nil {
+		out, done := a.send(ctx, s)
+		if done || ctx.Err() != nil {
 			return out, done
 		}
-		a.last, a.reached = failure{}, false
+		a.last, a.failed, a.reached = failure{}, false, false
+		if a.unfit {
+			// It went back to the pool, and would be taken again.
+			return queue.Outcome{}, false
+		}
 	}
 }
 
 // runLegs goes through the legs in their order. A leg that cannot be used
-// leads to the next; only when all are permanently unusable is the mail.
+// leads to the next.
 func (a *attempt) runLegs(ctx context.Context) (queue.Outcome, bool) {
-	hopeless := true
 	for _, leg := range a.route.Via {
 		hosts, err := a.hosts(ctx, leg)
 		if err != nil {
-			a.last = failureOf("", err)
-			hopeless = hopeless && a.last.permanent
+			a.note(failureOf("", err))
 			continue
 		}
-		out, done, err := a.runHosts(ctx, leg, hosts)
-		if done {
+		if out, done := a.runHosts(ctx, leg, hosts); done {
 			return out, true
 		}
-		hopeless = hopeless && err != nil && failureOf("", err).permanent
-	}
-	if hopeless && ctx.Err() == nil {
-		return a.all(a.last.result()), true
 	}
 	return queue.Outcome{}, false
 }
@@ -97,23 +117,22 @@ func (a *attempt) hosts(ctx context.Context, leg route.Leg) ([]string, error) {
 	return names, nil
 }
 
-// runHosts tries each address of each host. The error says why none of the
-// hosts has an address that may be tried; it is nil when one was tried.
-func (a *attempt) runHosts(ctx context.Context, leg route.Leg, hosts []string) (queue.Outcome, bool, error) {
+// runHosts tries each address of each host.
+func (a *attempt) runHosts(ctx context.Context, leg route.Leg, hosts []string) (queue.Outcome, bool) {
 	var unusable []error
 	tried := false
 	for _, host := range hosts {
-		addresses, err := a.outbound.Resolver.Addresses(ctx, host)
-		if err == nil && leg.Kind == route.MX {
-			addresses, err = a.outbound.public(host, addresses)
-		}
+		addresses, err := a.addresses(ctx, leg, host)
 		if err != nil {
 			unusable = append(unusable, err)
+			if f := failureOf("", err); !f.permanent {
+				a.note(f)
+			}
 			continue
 		}
 		for _, address := range addresses {
 			if a.tries >= maxTries || ctx.Err() != nil {
-				return queue.Outcome{}, false, nil
+				return queue.Outcome{}, false
 			}
 			a.tries++
 			tried = true
@@ -122,23 +141,39 @@ func (a *attempt) runHosts(ctx context.Context, leg route.Leg, hosts []string) (
 				port = leg.Port
 			}
 			if out, done := a.runAddress(ctx, host, netip.AddrPortFrom(address, port)); done {
-				return out, true, nil
+				return out, true
 			}
 		}
 	}
-	if tried {
-		return queue.Outcome{}, false, nil
+	if !tried {
+		a.note(a.unusable(leg, unusable))
 	}
-	err := resolver.NoneUsable(a.open[0].Path.Domain, unusable...)
-	a.last = failureOf("", err)
-	return queue.Outcome{}, false, err
+	return queue.Outcome{}, false
+}
+
+// addresses returns the addresses of a host that may be tried.
+func (a *attempt) addresses(ctx context.Context, leg route.Leg, host string) ([]netip.Addr, error) {
+	all, err := a.outbound.Resolver.Addresses(ctx, host)
+	if err != nil || leg.Kind == route.Host {
+		return all, err
+	}
+	return a.outbound.public(host, all)
+}
+
+// unusable says what it means that no host of a leg has an address that may be
+// tried.
+func (a *attempt) unusable(leg route.Leg, errs []error) failure {
+	if leg.Kind == route.Host {
+		return failureOf("", errors.Join(errs...)).ours()
+	}
+	return failureOf("", resolver.NoneUsable(a.open[0].Path.Domain, errs...))
 }
 
 // runAddress opens a session with one address and sends the message there.
 func (a *attempt) runAddress(ctx context.Context, host string, to netip.AddrPort) (queue.Outcome, bool) {
 	s, err := a.outbound.connect(ctx, a.delivery.Destination, host, to, a.route)
 	if err != nil {
-		a.last = failureOf(hostName(host, to), err)
+		a.note(failureOf(hostName(host, to), err))
 		return queue.Outcome{}, false
 	}
 	return a.send(ctx, s)
@@ -166,16 +201,18 @@ func (a *attempt) send(ctx context.Context, s *session) (out queue.Outcome, done
 	default:
 		done = !res.Local
 	}
-	a.last = failureOf(s.host, err)
+	why := failureOf(s.host, err)
 	if err == nil && res.Local {
-		a.last = failureOfReply(s.host, res.Recipients[0])
+		a.unfit = true
+		why = failureOfReply(s.host, res.Recipients[0])
 	}
 	if !done {
+		a.note(why)
 		a.outbound.pool.put(s)
 		return out, false
 	}
 	for _, reply := range res.Recipients {
-		out.Results = append(out.Results, a.resultOf(s, reply))
+		out.Results = append(out.Results, resultOf(s, reply, why))
 	}
 	a.outbound.pool.put(s)
 	return out, true
@@ -183,10 +220,11 @@ func (a *attempt) send(ctx context.Context, s *session) (out queue.Outcome, done
 
 func decided(r smtp.Reply) bool { return r.Code != 0 }
 
-// resultOf translates the reply that decided a recipient.
-func (a *attempt) resultOf(s *session, reply smtp.Reply) queue.Result {
+// resultOf translates the reply that decided a recipient. Without one, what
+// became of the session decides.
+func resultOf(s *session, reply smtp.Reply, why failure) queue.Result {
 	if !decided(reply) {
-		return a.last.result()
+		return why.result()
 	}
 	r := queue.Result{State: queue.Deferred, Reply: reply, Status: reply.Status(), Host: s.host}
 	switch {

@@ -51,6 +51,15 @@ func failureOf(host string, err error) failure {
 	return f
 }
 
+// ours makes temporary what was found out about a next hop that the
+// configuration names: its mistakes must not bounce the mail of others.
+func (f failure) ours() failure {
+	if f.permanent {
+		f.permanent, f.status = false, smtp.EnhancedCode{4, 4, 4}
+	}
+	return f
+}
+
 // failureOfReply makes a failure of a reply of our own, for want of an
 // extension: no host said it, so it is told as a reason.
 func failureOfReply(host string, r smtp.Reply) failure {

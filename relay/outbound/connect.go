@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"waypost/metrics"
@@ -44,7 +46,7 @@ func (o *Outbound) open(ctx context.Context, destination, host string, to netip.
 	nc, err := o.Dial(dialing, to)
 	if err != nil {
 		o.Metrics.OutboundFailed.Inc()
-		return nil, fmt.Errorf("connect to %s: %w", hostName(host, to), err)
+		return nil, fmt.Errorf("connect to %s: %w", hostName(host, to), plain(err))
 	}
 	o.Metrics.OutboundOpened.Inc()
 	o.Metrics.OutboundConnections.Inc()
@@ -54,10 +56,26 @@ func (o *Outbound) open(ctx context.Context, destination, host string, to netip.
 	})
 	o.countTLS(client, err)
 	if err != nil {
+		if e, ok := errors.AsType[*smtpclient.Error](err); ok && e.Stage == smtpclient.StageAuth {
+			// Mail waits until somebody mends this.
+			o.Log.Error("login refused", "next_hop", destination, "host", hostName(host, to), "error", err.Error())
+		}
 		o.Metrics.OutboundConnections.Dec()
 		return nil, err
 	}
 	return &session{client: client, destination: destination, host: hostName(host, to), ended: o.Metrics.OutboundConnections.Dec}, nil
+}
+
+// plain takes the wrapping off a dialler's error that says again what is being
+// dialled.
+func plain(err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		err = e.Err
+	}
+	if e, ok := errors.AsType[*os.SyscallError](err); ok {
+		err = e.Err
+	}
+	return err
 }
 
 // security returns how a level of TLS is done. Without verification a

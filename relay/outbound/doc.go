@@ -9,6 +9,8 @@
 // this attempt.
 //
 // Every error is classified in one place (classify.go), and what is not known
-// to be permanent is temporary. A connection that may carry more mail is kept
-// for a while in a pool.
+// to be permanent is temporary. A message fails for want of a way only when
+// every way is barred for good; that a next hop which the configuration names
+// does not exist is no such bar, as that mistake is ours. A connection that may
+// carry more mail is kept for a while in a pool.
 package outbound

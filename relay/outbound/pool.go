@@ -54,14 +54,9 @@ func (p *pool) setList(destination string, list []*session) {
 
 // put takes a connection back, to keep or to end it.
 func (p *pool) put(s *session) {
-	if !s.client.Reusable() {
-		s.client.Close()
-		s.ended()
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.count >= p.max || s.sent >= maxPerSession {
+	if !s.client.Reusable() || p.closed || p.count >= p.max || s.sent >= maxPerSession {
 		p.quit(s)
 		return
 	}
@@ -85,7 +80,8 @@ func (p *pool) expire(s *session) {
 	}
 }
 
-// quit ends a session without anybody waiting for its goodbye.
+// quit ends a session, in good order if it has not failed (RFC 5321
+// §4.1.1.10), without anybody waiting for its goodbye.
 func (p *pool) quit(s *session) {
 	p.ending.Go(func() {
 		s.client.Quit()
