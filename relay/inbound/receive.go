@@ -41,7 +41,8 @@ func (s *session) Data(r io.Reader) error {
 	draft := b.Queue.NewDraft()
 	defer draft.Discard()
 	in := &intake{checker: message.NewChecker(message.Limits{}), draft: draft}
-	if _, err := draft.Write(s.trace(draft.ID(), time.Now())); err != nil {
+	trace := s.trace(draft.ID(), time.Now())
+	if _, err := draft.Write(trace); err != nil {
 		return s.storageError(err)
 	}
 	if _, err := io.Copy(in, r); in.failed != nil {
@@ -53,7 +54,8 @@ func (s *session) Data(r io.Reader) error {
 		return err
 	}
 	envelope := s.tx.envelope
-	envelope.EightBit = in.checker.Result().EightBit()
+	// Our own field has the recipient in it, who may be in UTF-8.
+	envelope.EightBit = in.checker.Result().EightBit() || !message.IsASCII(string(trace))
 	envelope.Arrival = time.Now()
 	if err := draft.Commit(envelope, s.tx.recipients); err != nil {
 		return s.storageError(err)
