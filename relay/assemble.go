@@ -1,0 +1,112 @@
+package relay
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"waypost/configs"
+	"waypost/metrics"
+	"waypost/relay/outbound"
+	"waypost/relay/policy"
+	"waypost/relay/route"
+	"waypost/relay/smtpserver"
+	"waypost/resolver"
+)
+
+// This file translates a configuration, which has been validated, into the
+// options of the packages.
+
+func (r *Relay) newOutbound() (*outbound.Outbound, error) {
+	routes, err := routes(r.config.Routes)
+	if err != nil {
+		return nil, err
+	}
+	c := r.config
+	return outbound.New(outbound.Options{
+		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort),
+		Resolver: resolver.New(resolver.Options{
+			Servers: c.Resolver.Servers, Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
+		}),
+		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
+		Log: r.log, Metrics: r.metrics,
+	}), nil
+}
+
+func (r *Relay) observeDNS(kind, result string, took time.Duration) {
+	r.metrics.DNSQueries.WithLabelValues(metrics.DNSType(kind), result).Inc()
+	r.metrics.DNSDuration.Observe(took.Seconds())
+}
+
+func routes(all []configs.Route) ([]route.Route, error) {
+	levels := map[string]route.TLS{
+		configs.TLSNone: route.None, configs.TLSOpportunistic: route.Opportunistic,
+		configs.TLSRequired: route.Required, configs.TLSVerified: route.Verified,
+	}
+	var list []route.Route
+	for _, c := range all {
+		r := route.Route{To: c.To, From: c.From, TLS: levels[c.TLS], Username: c.Username}
+		for _, s := range c.Via {
+			via, err := configs.ParseVia(s)
+			if err != nil {
+				return nil, fmt.Errorf("route to %s: %w", c.To, err)
+			}
+			leg := route.Leg{Kind: route.MX}
+			if via.Scheme == configs.ViaSMTP {
+				leg = route.Leg{Kind: route.Host, Host: via.Host, Port: uint16(via.Port)}
+			}
+			r.Via = append(r.Via, leg)
+		}
+		if c.PasswordFile != "" {
+			secret, err := configs.ReadSecret(c.PasswordFile)
+			if err != nil {
+				return nil, fmt.Errorf("route to %s: %w", c.To, err)
+			}
+			r.Password = secret
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+func rules(c *configs.Config) *policy.Rules {
+	return &policy.Rules{Hostname: c.Hostname, Networks: networks(c.Relay.Networks), Domains: c.Relay.Domains}
+}
+
+// networks parses what was validated.
+func networks(all []string) []netip.Prefix {
+	var list []netip.Prefix
+	for _, s := range all {
+		if p, err := configs.ParseNetwork(s); err == nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func intervals(all []configs.Duration) []time.Duration {
+	list := make([]time.Duration, len(all))
+	for i, d := range all {
+		list[i] = time.Duration(d)
+	}
+	return list
+}
+
+func tlsMode(s string) smtpserver.TLSMode {
+	return map[string]smtpserver.TLSMode{
+		configs.TLSStartTLS: smtpserver.TLSOffered, configs.TLSRequired: smtpserver.TLSRequired, configs.TLSImplicit: smtpserver.TLSImplicit,
+	}[s]
+}
+
+// serverTLS loads the certificate; nil when none is configured.
+func serverTLS(c configs.TLS) (*tls.Config, error) {
+	if c.Certificate == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("load certificate: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}

@@ -1,0 +1,70 @@
+package control
+
+import (
+	"math"
+	"time"
+
+	"waypost/queue"
+)
+
+// message describes an entry of the queue.
+func (h *handler) message(e *queue.Entry, now time.Time) Message {
+	m := Message{
+		ID: e.ID.String(), From: e.ReversePath.String(), Size: e.Size,
+		Arrival: e.Arrival.UTC(), AgeSeconds: seconds(max(now.Sub(e.Arrival), 0)),
+		Client: e.Client, EnvelopeID: e.EnvelopeID, Recipients: []Recipient{},
+	}
+	for _, d := range e.Deliveries {
+		next := h.queue.WaitsUntil(d)
+		for i := range d.Recipients {
+			m.Recipients = append(m.Recipients, recipient(d, &d.Recipients[i], next))
+		}
+	}
+	m.sumUp()
+	return m
+}
+
+func recipient(d *queue.Delivery, r *queue.Recipient, next time.Time) Recipient {
+	out := Recipient{
+		Address: r.Path.String(), State: r.State.String(), Destination: d.Destination,
+		Held: d.Held && r.State.Open(), Attempts: d.Attempts,
+		Host: r.Last.Host, Status: r.Last.Status.String(),
+	}
+	if r.State.Open() && !d.Held {
+		out.NextAttempt = moment(next)
+	}
+	if !r.LastAttempt.IsZero() {
+		out.LastAttempt, out.Reply = moment(r.LastAttempt), r.Last.Text()
+	}
+	return out
+}
+
+// sumUp sets what the message says of its recipients.
+func (m *Message) sumUp() {
+	m.State, m.Held = StateQueued, true
+	for i := range m.Recipients {
+		r := &m.Recipients[i]
+		m.Attempts = max(m.Attempts, r.Attempts)
+		if !r.Waits() || r.Held {
+			continue
+		}
+		m.Held = false
+		if r.State == StateDeferred {
+			m.State = StateDeferred
+		}
+		if m.NextAttempt == nil || r.NextAttempt.Before(*m.NextAttempt) {
+			m.NextAttempt = r.NextAttempt
+		}
+	}
+	if m.Held {
+		m.State = StateHeld
+	}
+}
+
+func moment(t time.Time) *time.Time {
+	t = t.UTC().Truncate(time.Millisecond)
+	return &t
+}
+
+// seconds is d to the millisecond.
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }

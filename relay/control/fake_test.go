@@ -1,0 +1,154 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"waypost/metrics"
+	"waypost/queue"
+	"waypost/relay/smtp"
+)
+
+// fake is a queue whose every answer a test decides.
+type fake struct {
+	entries []queue.Entry
+	stats   metrics.QueueStats
+	content func() io.ReadCloser
+	waits   time.Time // what WaitsUntil says
+
+	mu      sync.Mutex
+	asked   []queue.Filter // by changes
+	limits  []int          // by List
+	fail    error          // of everything
+	failAt  int            // fail only from this change on, counted from 1
+	changed func(queue.Filter) int
+}
+
+func (f *fake) List(filter queue.Filter, after queue.ID, limit int) (found []queue.Entry, more bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.limits = append(f.limits, limit)
+	for _, e := range f.entries {
+		if e.ID <= after || len(filter.IDs) > 0 && !slices.Contains(filter.IDs, e.ID) {
+			continue
+		}
+		if len(found) == limit && len(filter.IDs) == 0 {
+			return found, true, nil
+		}
+		found = append(found, e)
+	}
+	return found, false, f.error(0)
+}
+
+func (f *fake) Show(id queue.ID) (queue.Entry, error) {
+	for _, e := range f.entries {
+		if e.ID == id {
+			return e, f.error(0)
+		}
+	}
+	return queue.Entry{}, queue.ErrUnknown
+}
+
+func (f *fake) Content(id queue.ID) (io.ReadCloser, error) {
+	if _, err := f.Show(id); err != nil {
+		return nil, err
+	}
+	return f.content(), nil
+}
+
+func (f *fake) WaitsUntil(*queue.Delivery) time.Time      { return f.waits }
+func (f *fake) Stats() metrics.QueueStats                 { return f.stats }
+func (f *fake) RetryNow(filter queue.Filter) (int, error) { return f.change(filter) }
+func (f *fake) Hold(filter queue.Filter) (int, error)     { return f.change(filter) }
+func (f *fake) Release(filter queue.Filter) (int, error)  { return f.change(filter) }
+func (f *fake) Remove(filter queue.Filter) (int, error)   { return f.change(filter) }
+
+func (f *fake) change(filter queue.Filter) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, filter)
+	if err := f.error(len(f.asked)); err != nil {
+		return 0, err
+	}
+	if f.changed != nil {
+		return f.changed(filter), nil
+	}
+	return len(filter.IDs), nil
+}
+
+func (f *fake) error(change int) error {
+	if f.failAt > 0 && change < f.failAt {
+		return nil
+	}
+	return f.fail
+}
+
+// fill puts n messages into the fake, whose IDs are 1 to n.
+func (f *fake) fill(n int) {
+	for i := range n {
+		id := queue.ID(i + 1)
+		f.entries = append(f.entries, queue.Entry{ID: id, Deliveries: []*queue.Delivery{{
+			ID: id, Recipients: []queue.Recipient{{Path: smtp.Path{Local: "bob", Domain: "example.org"}}},
+		}}})
+	}
+}
+
+// connect serves the fake on a socket and returns a client of it. stop ends
+// the server, which must end well.
+func connect(t *testing.T, f *fake) (c *Client, stop func()) {
+	t.Helper()
+	path := socketPath(t)
+	ln, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, ln, newHandler(f)) }()
+	if c, err = Dial(path); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		stop()
+	})
+	return c, stop
+}
+
+func wantCode(t *testing.T, err error, want Code) {
+	t.Helper()
+	problem, ok := errors.AsType[*Problem](err)
+	if !ok || problem.Code != want {
+		t.Errorf("got %v, want a problem with the code %s", err, want)
+	}
+}
+
+// broken is a content that turns out to be damaged at its end.
+type broken struct{ *strings.Reader }
+
+func (b broken) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		err = errors.Join(queue.ErrDamaged)
+	}
+	return n, err
+}
+
+// WriteTo is what a careless copy would use, and find nothing wrong.
+func (b broken) WriteTo(w io.Writer) (int64, error) { return b.Reader.WriteTo(w) }
+
+func (b broken) Close() error { return nil }

@@ -1,0 +1,113 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"waypost/metrics"
+	"waypost/queue"
+)
+
+// adminQueue is what the socket needs of the queue.
+type adminQueue interface {
+	List(f queue.Filter, after queue.ID, limit int) ([]queue.Entry, bool, error)
+	Show(id queue.ID) (queue.Entry, error)
+	Content(id queue.ID) (io.ReadCloser, error)
+	WaitsUntil(d *queue.Delivery) time.Time
+	Stats() metrics.QueueStats
+	RetryNow(f queue.Filter) (int, error)
+	Hold(f queue.Filter) (int, error)
+	Release(f queue.Filter) (int, error)
+	Remove(f queue.Filter) (int, error)
+}
+
+var _ adminQueue = (*queue.Queue)(nil)
+
+// handler answers requests.
+type handler struct{ queue adminQueue }
+
+func newHandler(q adminQueue) http.Handler {
+	h := &handler{queue: q}
+	mux := http.NewServeMux()
+	answer := func(pattern string, f func(*http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+			if result, err := f(r); err != nil {
+				writeProblem(w, err)
+			} else {
+				writeJSON(w, http.StatusOK, result)
+			}
+		})
+	}
+	answer("POST /v1/list", h.list)
+	for action, change := range map[Action]func(queue.Filter) (int, error){
+		Retry: q.RetryNow, Hold: q.Hold, Release: q.Release, Remove: q.Remove,
+	} {
+		answer("POST /v1/"+string(action), func(r *http.Request) (any, error) { return h.change(r, action, change) })
+	}
+	answer("GET /v1/messages/{id}", h.show)
+	answer("GET /v1/stats", h.stats)
+	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)
+	answer("/", func(r *http.Request) (any, error) {
+		return nil, badRequest("there is no %s %s", r.Method, r.URL.Path)
+	})
+	return mux
+}
+
+func (h *handler) stats(*http.Request) (any, error) {
+	s := h.queue.Stats()
+	return Stats{
+		Messages: s.Messages, Queued: s.Queued, Deferred: s.Deferred, Held: s.Held,
+		Destinations: s.Destinations, DestinationsWaiting: s.Waiting,
+		Bytes: s.Bytes, OldestAgeSeconds: seconds(s.OldestAge), DiskFreeBytes: s.DiskFree,
+	}, nil
+}
+
+func (h *handler) show(r *http.Request) (any, error) {
+	id, err := parseID(r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	e, err := h.queue.Show(id)
+	if err != nil {
+		return nil, err
+	}
+	return h.message(&e, time.Now()), nil
+}
+
+func parseID(s string) (queue.ID, error) {
+	id, err := queue.ParseID(s)
+	if err != nil {
+		return 0, badRequest("%.40q is %v", s, err)
+	}
+	return id, nil
+}
+
+// writeJSON answers with v.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"code":"temporary","error":"the answer could not be written"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	extend(w)
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // who asked may have gone
+}
+
+func writeProblem(w http.ResponseWriter, err error) {
+	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		err = badRequest("the request is longer than %d octets", tooLong.Limit)
+	}
+	problem := problemOf(err)
+	writeJSON(w, problem.status(), problem)
+}
+
+// extend gives the next piece of an answer its time.
+func extend(w http.ResponseWriter) {
+	// Only a test's writer has no deadlines.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+}

@@ -1,0 +1,175 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"waypost/queue"
+	"waypost/relay/smtp"
+)
+
+// maxPage bounds one page: it is what the queue changes in one commit.
+const maxPage = 200
+
+// list answers with one page of messages.
+func (h *handler) list(r *http.Request) (any, error) {
+	s, err := readSelection(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	page, err := h.page(s)
+	if err != nil {
+		return nil, err
+	}
+	list := List{Messages: []Message{}, Unknown: page.unknown, Next: page.next}
+	for now := time.Now(); len(page.entries) > 0; page.entries = page.entries[1:] {
+		list.Messages = append(list.Messages, h.message(&page.entries[0], now))
+	}
+	return list, nil
+}
+
+// change changes one page of messages.
+func (h *handler) change(r *http.Request, action Action, change func(queue.Filter) (int, error)) (any, error) {
+	s, err := readSelection(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	if s.everything() != s.All {
+		return nil, badRequest(`%s needs queue IDs or a filter; "all" is for the whole queue, and stands alone`, action)
+	}
+	page, err := h.page(s)
+	if err != nil {
+		return nil, err
+	}
+	done := Changed{Matched: len(page.entries), Unknown: page.unknown, Next: page.next}
+	if len(page.entries) == 0 {
+		return done, nil // and not everything, which no IDs would mean
+	}
+	page.filter.IDs = nil
+	for i := range page.entries {
+		page.filter.IDs = append(page.filter.IDs, page.entries[i].ID)
+	}
+	done.Changed, err = change(page.filter)
+	return done, err
+}
+
+// page is the part of a selection that one request is about.
+type page struct {
+	filter  queue.Filter
+	entries []queue.Entry
+	unknown []string
+	next    string
+}
+
+func (h *handler) page(s *Selection) (*page, error) {
+	after, limit, err := s.bounds()
+	if err != nil {
+		return nil, err
+	}
+	p := &page{}
+	if p.filter, err = s.filter(); err != nil {
+		return nil, err
+	}
+	if len(s.IDs) > 0 {
+		return p, h.pick(p, after, limit)
+	}
+	var more bool
+	if p.entries, more, err = h.queue.List(p.filter, after, limit); err != nil {
+		return nil, err
+	}
+	if more && len(p.entries) > 0 {
+		p.next = p.entries[len(p.entries)-1].ID.String()
+	}
+	return p, nil
+}
+
+// pick finds the messages of one page of the IDs asked for, and those IDs that
+// name none.
+func (h *handler) pick(p *page, after queue.ID, limit int) error {
+	ids := slices.DeleteFunc(p.filter.IDs, func(id queue.ID) bool { return id <= after })
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	if len(ids) > limit {
+		ids = ids[:limit]
+		p.next = ids[limit-1].String()
+	}
+	for _, id := range ids {
+		if _, err := h.queue.Show(id); errors.Is(err, queue.ErrUnknown) {
+			p.unknown = append(p.unknown, id.String())
+		} else if err != nil {
+			return err
+		}
+	}
+	if p.filter.IDs = ids; len(ids) == 0 {
+		return nil
+	}
+	var err error
+	p.entries, _, err = h.queue.List(p.filter, after, limit)
+	return err
+}
+
+// readSelection reads a request, all of it or nothing.
+func readSelection(body io.Reader) (*Selection, error) {
+	s := &Selection{}
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	err := d.Decode(s)
+	if err == nil && d.More() {
+		err = errors.New("there is more than one value")
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, err
+	}
+	if err != nil {
+		return nil, badRequest("the request is not a selection: %v", err)
+	}
+	return s, nil
+}
+
+// bounds returns where the page begins and how long it may be.
+func (s *Selection) bounds() (after queue.ID, limit int, err error) {
+	if s.After != "" {
+		if after, err = parseID(s.After); err != nil {
+			return 0, 0, err
+		}
+	}
+	if s.Limit < 0 {
+		return 0, 0, badRequest("the limit is negative")
+	}
+	if limit = s.Limit; limit == 0 || limit > maxPage {
+		limit = maxPage
+	}
+	return after, limit, nil
+}
+
+// filter returns what the queue is to select by.
+func (s *Selection) filter() (queue.Filter, error) {
+	f := queue.Filter{State: s.State, From: s.From, ToDomain: domainKey(strings.TrimPrefix(s.ToDomain, "@"))}
+	for _, text := range s.IDs {
+		id, err := parseID(text)
+		if err != nil {
+			return f, err
+		}
+		f.IDs = append(f.IDs, id)
+	}
+	if s.OlderThanSeconds < 0 || s.OlderThanSeconds > math.MaxInt64/float64(2*time.Second) {
+		return f, badRequest("%v seconds is no age", s.OlderThanSeconds)
+	}
+	f.OlderThan = time.Duration(s.OlderThanSeconds * float64(time.Second))
+	if s.State != "" && s.State != StateQueued && s.State != StateDeferred && s.State != StateHeld {
+		return f, badRequest("%.40q is not a state that a message in the queue can have", s.State)
+	}
+	if strings.LastIndexByte(s.From, '@') <= 0 && s.From != "<>" {
+		f.From = domainKey(strings.TrimPrefix(s.From, "@"))
+	}
+	return f, nil
+}
+
+// domainKey returns the form in which the queue compares domains.
+func domainKey(domain string) string { return smtp.Path{Domain: domain}.DomainKey() }

@@ -1,0 +1,162 @@
+package control
+
+import "time"
+
+// The names in these types' tags are what scripts rely on: names may be added,
+// but none changes or goes.
+
+// Message is a message in the queue with its recipients. Held, Attempts and
+// NextAttempt sum up what the recipients say one by one.
+type Message struct {
+	// ID is the queue ID.
+	ID string `json:"id"`
+	// From is the reverse-path without its angle brackets; "" is the null one.
+	From string `json:"from"`
+	// Size is the length of the content in octets.
+	Size int64 `json:"size"`
+	// Arrival is when the message was taken, in UTC.
+	Arrival time.Time `json:"arrival"`
+	// AgeSeconds is the time since Arrival.
+	AgeSeconds float64 `json:"age_seconds"`
+	// State is that of the recipients that wait: StateHeld when all of them are
+	// on hold, else StateDeferred when one of them was tried, else StateQueued.
+	State string `json:"state"`
+	// Held says that every recipient that waits is on hold.
+	Held bool `json:"held"`
+	// Attempts is how often the recipient that was tried most was tried.
+	Attempts int `json:"attempts"`
+	// NextAttempt is the earliest of the recipients'; left out when all that
+	// wait are on hold.
+	NextAttempt *time.Time `json:"next_attempt,omitempty"`
+	// Client is who sent the message, "name ([address])"; left out for one of
+	// our own.
+	Client string `json:"client,omitempty"`
+	// EnvelopeID is ENVID; left out where there was none.
+	EnvelopeID string `json:"envelope_id,omitempty"`
+	// Recipients are all of the message's, those that are final included.
+	Recipients []Recipient `json:"recipients"`
+}
+
+// States of a message and of a recipient. A recipient's is StateHeld never:
+// hold is apart, in Held.
+const (
+	StateQueued    = "queued"    // not tried yet
+	StateDeferred  = "deferred"  // tried, and to be tried again
+	StateHeld      = "held"      // not tried until it is released
+	StateDelivered = "delivered" // final
+	StateFailed    = "failed"    // final
+	StateExpired   = "expired"   // final
+)
+
+// Recipient is one recipient of a message.
+type Recipient struct {
+	// Address is the forward-path without its angle brackets.
+	Address string `json:"address"`
+	// State is one of the constants, but not StateHeld.
+	State string `json:"state"`
+	// Destination is the next hop that the recipient waits for.
+	Destination string `json:"destination"`
+	// Held says that the recipient is not tried until it is released.
+	Held bool `json:"held"`
+	// Attempts is how often it was tried.
+	Attempts int `json:"attempts"`
+	// NextAttempt is when it is tried next; left out when it is held or final.
+	NextAttempt *time.Time `json:"next_attempt,omitempty"`
+	// LastAttempt is when it was tried last; left out before the first attempt.
+	LastAttempt *time.Time `json:"last_attempt,omitempty"`
+	// Host is the host that was tried last, "name[address]:port"; left out
+	// where there was none.
+	Host string `json:"host,omitempty"`
+	// Status is the enhanced code of the last attempt, "4.7.1"; left out where
+	// there was none.
+	Status string `json:"status,omitempty"`
+	// Reply is what the host said, or why nothing was said, on one line of
+	// printable text; left out before the first attempt.
+	Reply string `json:"reply,omitempty"`
+}
+
+// Waits reports whether the recipient is neither delivered nor given up.
+func (r *Recipient) Waits() bool { return r.State == StateQueued || r.State == StateDeferred }
+
+// Stats is one view of the whole queue.
+type Stats struct {
+	// Messages is the number of messages.
+	Messages int64 `json:"messages"`
+	// Queued, Deferred and Held count recipients: not tried yet, to be tried
+	// again, and on hold whether tried or not.
+	Queued   int64 `json:"queued"`
+	Deferred int64 `json:"deferred"`
+	Held     int64 `json:"held"`
+	// Destinations is the number of next hops with messages.
+	Destinations int64 `json:"destinations"`
+	// DestinationsWaiting is how many of them are not tried before some later
+	// time, because the last attempt to reach them failed.
+	DestinationsWaiting int64 `json:"destinations_waiting"`
+	// Bytes is the size of all contents, in octets.
+	Bytes int64 `json:"bytes"`
+	// OldestAgeSeconds is the age of the oldest message, 0 in an empty queue.
+	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
+	// DiskFreeBytes is the space left where the queue is, in octets.
+	DiskFreeBytes int64 `json:"disk_free_bytes"`
+}
+
+// Selection says which messages are meant. What is set must all apply.
+type Selection struct {
+	// IDs are queue IDs; empty means any.
+	IDs []string `json:"ids,omitempty"`
+	// ToDomain is the domain of a recipient that waits.
+	ToDomain string `json:"to_domain,omitempty"`
+	// From is a sender's address, a domain, or "<>" for the null reverse-path.
+	From string `json:"from,omitempty"`
+	// OlderThanSeconds is the least age; 0 means any.
+	OlderThanSeconds float64 `json:"older_than_seconds,omitempty"`
+	// State is that of a recipient: StateQueued, StateDeferred or StateHeld.
+	State string `json:"state,omitempty"`
+	// All must be set to change the whole queue, and only then.
+	All bool `json:"all,omitempty"`
+	// After is the ID after which a page begins; "" is the beginning.
+	After string `json:"after,omitempty"`
+	// Limit is the greatest number of messages in a page; 0 is the server's own.
+	Limit int `json:"limit,omitempty"`
+}
+
+// everything reports whether nothing limits the selection.
+func (s *Selection) everything() bool {
+	return len(s.IDs) == 0 && s.ToDomain == "" && s.From == "" && s.OlderThanSeconds == 0 && s.State == ""
+}
+
+// List is one page of messages, oldest first.
+type List struct {
+	Messages []Message `json:"messages"`
+	// Unknown are the IDs asked for that name no message in the queue.
+	Unknown []string `json:"unknown,omitempty"`
+	// Next is what to put into After for the next page; left out on the last.
+	Next string `json:"next,omitempty"`
+}
+
+// Changed is what became of one page of messages.
+type Changed struct {
+	// Matched is how many messages were selected.
+	Matched int `json:"matched"`
+	// Changed is how many of them are not as they were; the others were so
+	// already.
+	Changed int `json:"changed"`
+	// Unknown and Next are as in List.
+	Unknown []string `json:"unknown,omitempty"`
+	Next    string   `json:"next,omitempty"`
+}
+
+// Action is a change to messages in the queue.
+type Action string
+
+// The actions.
+const (
+	// Retry has the selected recipients tried at once, but for those on hold.
+	Retry Action = "retry"
+	// Hold keeps them from being tried.
+	Hold Action = "hold"
+	// Release ends a hold.
+	Release Action = "release"
+	// Remove takes them out of the queue. Nobody is told.
+	Remove Action = "remove"
+)

@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"waypost/queue"
+	"waypost/relay/dsn"
+	"waypost/relay/smtp"
+)
+
+// reporter composes the queue's reports with dsn.
+type reporter struct {
+	hostname string
+}
+
+var _ queue.Reporter = (*reporter)(nil)
+
+// Compose writes one report. When the content cannot be read any more, the
+// sender still hears what became of it.
+func (p *reporter) Compose(w io.Writer, r queue.Report) (eightBit, utf8 bool, err error) {
+	report := p.report(r)
+	content, err := r.Message.Content()
+	if err == nil {
+		defer content.Close()
+		report.Content, report.ContentSize, report.EightBit = content, r.Message.Size, r.Message.EightBit
+	}
+	composed, err := dsn.Compose(w, report)
+	if err != nil {
+		return false, false, fmt.Errorf("compose report: %w", err)
+	}
+	return composed.EightBit, composed.UTF8, nil
+}
+
+func (p *reporter) report(r queue.Report) dsn.Report {
+	m := r.Message
+	report := dsn.Report{
+		Kind:     map[queue.ReportKind]dsn.Kind{queue.ReportDelay: dsn.Delay, queue.ReportSuccess: dsn.Success}[r.Kind],
+		Hostname: p.hostname, To: m.ReversePath, QueueID: m.ID.String(), EnvelopeID: m.EnvelopeID,
+		Arrival: m.Arrival, Now: time.Now(), ReceivedFrom: m.Client, UTF8: m.UTF8,
+	}
+	// RFC 3461 §4.3: without RET we may choose, and the whole message is of
+	// more use to its sender than its header.
+	if m.Return != "HDRS" {
+		report.Return = dsn.Full
+	}
+	for i := range r.Recipients {
+		report.Recipients = append(report.Recipients, recipient(&r.Recipients[i], r))
+	}
+	return report
+}
+
+func recipient(r *queue.Recipient, of queue.Report) dsn.Recipient {
+	out := dsn.Recipient{
+		Final: r.Path, Original: r.OriginalRecipient, Status: r.Last.Status,
+		Diagnostic: r.Last.Reply, Reason: r.Last.Reason, LastAttempt: r.LastAttempt,
+	}
+	if r.Last.Reply.Code != 0 {
+		out.RemoteMTA = hostOf(r.Last.Host)
+	}
+	switch {
+	case of.Kind == queue.ReportDelay:
+		out.WillRetryUntil = of.RetryUntil
+	case r.State == queue.Expired:
+		// RFC 3461 §5.2.6: the message has been tried for its lifetime.
+		out.Status = smtp.EnhancedCode{4, 4, 7}
+		if out.Reason == "" {
+			out.Reason = "it could not be delivered in time"
+		}
+	}
+	return out
+}
+
+// hostOf returns the name in "name[address]:port".
+func hostOf(host string) string {
+	for i := range len(host) {
+		if host[i] == '[' && i > 0 {
+			return host[:i]
+		}
+	}
+	return host
+}
