@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and say everything that is wrong with it",
+		Long: `Loads the configuration as "waypost serve" would, and says everything that is
+wrong with it at once, one line each, with its place. The exit code is then 78.
+What is suspicious but works is a warning, and the exit code is 0.
+
+Nothing is opened, listened on or looked up, so it can run beside a waypost
+that serves.`,
+		Example: "  waypost check --config /etc/waypost/waypost.toml",
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			c, err := p.config()
+			if err != nil {
+				return err
+			}
+			p.printWarnings(c)
+			text := "configuration is fine"
+			if n := len(c.Warnings); n > 0 {
+				text += ", with " + count(n, "warning")
+			}
+			_, err = fmt.Fprintln(p.stdout, text)
+			return outputError(err)
+		},
+	}
+}

@@ -1,0 +1,132 @@
+package main_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// inFlight is how many transactions the program may have open with the sink,
+// and so how many of them one crash may leave without a record.
+const inFlight = 10
+
+// crash is the test's world.
+type crash struct {
+	*testing.T
+	binary, config string
+	sink           *crashSink
+	senders        *senders
+	random         *rand.Rand
+}
+
+// TestCrash kills the program again and again while clients send and the next
+// hop comes and goes. Whatever was acknowledged has to arrive, whole and
+// unchanged, and nothing else may (RFC 5321 §6.1). A crash may lead to
+// duplicates, but only of what was under way.
+func TestCrash(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	book := newLedger()
+	sink := newCrashSink(t, book)
+	c := &crash{T: t, binary: build(t), sink: sink, random: random}
+	c.config = writeConfig(t, settings{
+		dataDir: filepath.Join(t.TempDir(), "data"), nextHop: sink.address,
+		more: "[delivery]\nconnections_per_destination = 10\n",
+	})
+	c.senders = &senders{ledger: book, target: newTarget(), text: crashText(random)}
+
+	ctx, stop := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	for i := range 20 {
+		own := rand.New(rand.NewPCG(seed, uint64(i+1)))
+		clients.Go(func() { c.senders.sender(ctx, i, own) })
+	}
+	t.Cleanup(clients.Wait)
+	t.Cleanup(stop)
+	for range kills {
+		c.live()
+	}
+	stop()
+	clients.Wait()
+	c.drain()
+	c.verify()
+}
+
+// live is one life of the program, which ends at a random moment.
+func (c *crash) live() {
+	c.Helper()
+	p := start(c, c.binary, c.config)
+	c.senders.target.up(p.smtp[0])
+	moment := time.NewTimer(100*time.Millisecond + time.Duration(c.random.Int64N(int64(700*time.Millisecond))))
+	defer moment.Stop()
+	// What the sink does lasts beyond the crash, so that some lives begin
+	// with a backlog that they cannot get rid of.
+	switch c.random.IntN(4) {
+	case 0:
+		c.sink.close()
+	case 1:
+		c.sink.open()
+		c.sink.refuse()
+	default:
+		c.sink.open()
+	}
+	select {
+	case <-moment.C:
+	case <-p.ended:
+		c.Fatalf("waypost ended by itself: %v", p.err)
+	}
+	c.senders.target.down()
+	p.kill()
+}
+
+// drain lets everything arrive, and looks whether the queue knows that it is
+// empty.
+func (c *crash) drain() {
+	c.Helper()
+	c.sink.open()
+	p := start(c, c.binary, c.config)
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for late := false; !late && !c.senders.ledger.complete(); {
+		select {
+		case <-c.senders.ledger.changed:
+		case <-timeout.C:
+			late = true // the ledger says what is missing
+		}
+	}
+	p.waitEmpty()
+	list, err := exec.CommandContext(c.Context(), c.binary, "queue", "list", "--json", "-c", c.config).CombinedOutput()
+	if err != nil || strings.TrimSpace(string(list)) != "[]" {
+		c.Errorf("waypost queue list: %.1000s (%v), want an empty list", list, err)
+	}
+	p.stop()
+}
+
+// verify compares what was promised with what came.
+func (c *crash) verify() {
+	c.Helper()
+	sum := c.senders.ledger.tally()
+	c.Logf("%d kills: %s", kills, sum)
+	faults := c.senders.ledger.faults
+	for _, fault := range faults[:min(len(faults), 20)] {
+		c.Error(fault)
+	}
+	if len(faults) > 20 {
+		c.Errorf("and %d more", len(faults)-20)
+	}
+	if len(sum.lost) > 0 {
+		c.Errorf("%d messages were acknowledged and never arrived, among them %q", len(sum.lost), sum.lost[:min(len(sum.lost), 20)])
+	}
+	if limit := inFlight * kills; sum.duplicates > limit {
+		c.Errorf("%d duplicates of %d kills, want at most %d", sum.duplicates, kills, limit)
+	}
+	if sum.acknowledged < 20*kills {
+		c.Errorf("only %d messages were acknowledged: the clients were hardly sending", sum.acknowledged)
+	}
+}

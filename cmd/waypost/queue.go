@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"waypost/relay"
+	"waypost/relay/control"
+)
+
+// queueProgram is what the queue commands share.
+type queueProgram struct {
+	*program
+	dataDir string // of --data-dir; "" is that of the configuration
+}
+
+func (p *program) queueCommand() *cobra.Command {
+	q := &queueProgram{program: p}
+	cmd := &cobra.Command{
+		Use:   "queue",
+		Short: "Look at the queue of the running waypost, and change it",
+		Long: `Looks at the queue of the running waypost, and changes it.
+
+The running waypost is found by its data directory: that of the same
+configuration, or the one that --data-dir names. It answers to root and to the
+user it runs as.`,
+		Args: onlySubcommands,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVar(&q.dataDir, "data-dir", "",
+		"the data `directory` of the running waypost (default that of the configuration)")
+	cmd.AddCommand(q.listCommand(), q.showCommand(), q.catCommand(), q.statsCommand())
+	cmd.AddCommand(q.changeCommands()...)
+	return cmd
+}
+
+// connect finds the running waypost and lets work talk to it. A signal ends
+// what is under way, and work says how far it came.
+func (q *queueProgram) connect(ctx context.Context, work func(context.Context, *control.Client) error) error {
+	dir := q.dataDir
+	if dir == "" {
+		c, err := q.config()
+		if err != nil {
+			return err
+		}
+		dir = c.DataDir
+	}
+	client, err := control.Dial(filepath.Join(dir, relay.ControlSocket))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return work(ctx, client)
+}

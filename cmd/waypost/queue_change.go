@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"waypost/relay/control"
+)
+
+// changeVerb is a command that changes messages in the queue.
+type changeVerb struct {
+	action      control.Action
+	short, long string
+	done        string // what became of messages, after their number
+	not         string // and of those for which there was nothing to do
+}
+
+func changeVerbs() []changeVerb {
+	return []changeVerb{{
+		control.Retry, "Try messages again now",
+		"Has messages tried at once instead of when they are due, and their next hops with\nthem. Messages on hold stay there.",
+		"due now", "on hold and left alone",
+	}, {
+		control.Hold, "Put messages on hold",
+		"Keeps messages from being tried until they are released. A delivery that is under\nway is not interrupted.",
+		"put on hold", "on hold already",
+	}, {
+		control.Release, "Release messages that are on hold",
+		"Ends the hold of messages. What became due meanwhile is tried at once.",
+		"released", "not on hold",
+	}, {
+		control.Remove, "Remove messages from the queue without telling anyone",
+		"Removes messages from the queue for good. Nobody is told: neither sender nor\nrecipients. With --to-domain or --state, only the recipients that fit are removed,\nand a message goes when none is left.",
+		"removed", "gone already",
+	}}
+}
+
+// changeOptions are the flags of one of them.
+type changeOptions struct {
+	selectFlags
+	all bool
+}
+
+func (q *queueProgram) changeCommands() (all []*cobra.Command) {
+	for _, v := range changeVerbs() {
+		o := &changeOptions{}
+		cmd := &cobra.Command{
+			Use:   string(v.action) + " [ID...]",
+			Short: v.short,
+			Long:  v.long + "\n\nName the messages by their IDs, choose them by filters, or both; what is given\nmust all fit. --all is the whole queue.",
+			Example: fmt.Sprintf("  waypost queue %[1]s 06F8TKQ2C0000\n  waypost queue %[1]s --to-domain example.org --older-than 1d\n  waypost queue %[1]s --all",
+				v.action),
+			RunE: func(cmd *cobra.Command, ids []string) error {
+				s, err := o.whole(cmd, ids)
+				if err != nil {
+					return err
+				}
+				return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
+					return q.change(ctx, c, v, s)
+				})
+			},
+		}
+		o.add(cmd)
+		cmd.Flags().BoolVar(&o.all, "all", false, "all messages in the queue")
+		all = append(all, cmd)
+	}
+	return all
+}
+
+// whole makes sure that the whole queue is meant when it is chosen.
+func (o *changeOptions) whole(cmd *cobra.Command, ids []string) (control.Selection, error) {
+	s, err := o.selection()
+	if err != nil {
+		return s, err
+	}
+	filtered := s.ToDomain != "" || s.From != "" || s.State != "" || s.OlderThanSeconds != 0
+	switch chosen := filtered || len(ids) > 0; {
+	case !chosen && !o.all:
+		return s, usageError("%q needs queue IDs or a filter (--to-domain, --from, --older-than, --state); --all is the whole queue", cmd.CommandPath())
+	case chosen && o.all:
+		return s, usageError("--all is the whole queue: it goes with neither queue IDs nor filters")
+	}
+	s.IDs, s.All = ids, o.all
+	return s, checkIDs(ids)
+}
+
+func (q *queueProgram) change(ctx context.Context, c *control.Client, v changeVerb, s control.Selection) error {
+	sum, err := c.Change(ctx, v.action, s)
+	text := fmt.Sprintf("%s %s", count(sum.Changed, "message"), v.done)
+	switch rest := sum.Matched - sum.Changed; {
+	case sum.Matched == 0 && len(s.IDs) == 0 && err == nil:
+		text = "no message in the queue fits"
+	case rest > 0:
+		text += fmt.Sprintf(", %d %s", rest, v.not)
+	}
+	if err != nil {
+		text += " before this went wrong"
+	}
+	_, failed := fmt.Fprintln(q.stdout, text)
+	return errors.Join(err, unknown(sum.Unknown), outputError(failed))
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"waypost/relay/control"
+	"waypost/relay/smtp"
+)
+
+func (q *queueProgram) showCommand() *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:   "show ID...",
+		Short: "Show everything about messages: recipients, replies, what comes next",
+		Long: `Shows everything that is known about messages but their content, which
+"waypost queue cat" prints. With --json it is one object for each ID.`,
+		Example: "  waypost queue show 06F8TKQ2C0000",
+		Args:    someIDs,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
+				return q.show(ctx, c, ids, asJSON)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object for each message")
+	return cmd
+}
+
+func (q *queueProgram) show(ctx context.Context, c *control.Client, ids []string, asJSON bool) error {
+	var missing []string
+	out := bufio.NewWriter(q.stdout)
+	for i, id := range ids {
+		m, err := c.Show(ctx, id)
+		if problem, ok := errors.AsType[*control.Problem](err); ok && problem.Code == control.CodeUnknownID {
+			missing = append(missing, id)
+			continue
+		}
+		if err != nil {
+			return errors.Join(err, outputError(out.Flush()))
+		}
+		if asJSON {
+			err = printJSON(out, m)
+		} else {
+			if i > len(missing) {
+				_, _ = fmt.Fprintln(out) // an error is Flush's too
+			}
+			printMessage(out, m, time.Now())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(unknown(missing), outputError(out.Flush()))
+}
+
+func printJSON(out io.Writer, v any) error {
+	text, err := jsonText(v, "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, text)
+	return outputError(err)
+}
+
+// printMessage prints a message for people. It leaves errors to out's Flush.
+func printMessage(out *bufio.Writer, m *control.Message, now time.Time) {
+	field := func(name, text string) {
+		if text != "" {
+			_, _ = fmt.Fprintf(out, "%-12s %s\n", name, smtp.Printable(text))
+		}
+	}
+	field("ID", m.ID)
+	field("From", mailbox(m.From))
+	field("Arrival", stamp(m.Arrival)+", "+ago(m.Arrival, now))
+	field("Size", size(m.Size))
+	field("Client", m.Client)
+	field("Envelope ID", m.EnvelopeID)
+	for i := range m.Recipients {
+		_, _ = fmt.Fprintln(out)
+		printRecipient(field, &m.Recipients[i], now)
+	}
+}
+
+func printRecipient(field func(name, text string), r *control.Recipient, now time.Time) {
+	field("To", mailbox(r.Address))
+	state := r.State
+	switch {
+	case r.Held:
+		state += ", on hold until it is released"
+	case r.NextAttempt != nil:
+		state += ", tried next " + until(r.NextAttempt, now)
+		if r.NextAttempt.After(now) {
+			state += ", at " + stamp(*r.NextAttempt)
+		}
+	}
+	field("  State", state)
+	field("  Next hop", r.Destination)
+	field("  Tries", fmt.Sprint(r.Attempts))
+	if r.LastAttempt != nil {
+		field("  Last try", stamp(*r.LastAttempt)+", "+ago(*r.LastAttempt, now))
+		field("  Host", r.Host)
+		field("  Reply", r.Reply)
+	}
+}
+
+// stamp is a point in time, in the zone of this host.
+func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 -0700") }
+
+func ago(t, now time.Time) string { return span(max(now.Sub(t), 0)) + " ago" }

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"waypost": main}) }
+
+// TestScripts runs the archives in testdata/script. Besides testscript's own
+// commands they have:
+//
+//	code N command…          run a command, which must exit with N
+//	start NAME command…      run a command in the background until it listens;
+//	                         sets $SMTP, $METRICS or $SINK
+//	await NAME regexp        wait until the command has printed such a line
+//	finish NAME [N]          send SIGTERM; it must exit with N (default 0), and
+//	                         what it printed is then in the file NAME.log
+//	signal NAME              send SIGTERM and go on
+//	crash NAME               kill it, without a chance to clean up
+//	send FROM TO… FILE       submit the file to $SMTP; sets $ID
+//	dangle                   begin a message on $SMTP, and leave it there
+//	onterminal COLUMNS command…  run a command on a terminal so wide; what it
+//	                         printed is then in the file terminal.out
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			for name, value := range map[string]string{
+				"HOME":                       env.WorkDir,
+				"TZ":                         "UTC",
+				"GORACE":                     "atexit_sleep_ms=10",
+				"WAYPOST_HOSTNAME":           "relay.example",
+				"WAYPOST_DATA_DIR":           env.WorkDir + "/data",
+				"WAYPOST_LISTENER_0_ADDRESS": "127.0.0.1:0",
+				"WAYPOST_METRICS_ADDRESS":    "127.0.0.1:0",
+				"WAYPOST_QUEUE_MIN_FREE":     "1MB",
+			} {
+				env.Setenv(name, value)
+			}
+			env.Values[daemonsKey{}] = map[string]*daemon{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": code, "onterminal": onTerminal, "send": send, "dangle": dangle,
+			"start": start, "await": await, "signal": sendSignal, "finish": finish, "crash": crash,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil || len(args) < 2 {
+		ts.Fatalf("usage: code N command...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"waypost/queue"
+	"waypost/relay"
+	"waypost/relay/smtp"
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Take mail and deliver it, until told to stop",
+		Long: `Takes mail and delivers it until SIGTERM or SIGINT comes. Then it takes no more
+connections, gives those it has and the deliveries under way the configured
+shutdown_timeout to finish, and ends with the exit code 0. What is in the queue
+stays there. A second signal ends it at once.
+
+It needs no configuration: without one it takes mail on 127.0.0.1:2525 from
+this host alone, and shows its metrics on http://127.0.0.1:9025/metrics. The
+log goes to standard error.`,
+		Example: "  waypost serve\n  waypost serve --config /etc/waypost/waypost.toml",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.serve(cmd.Context())
+		},
+	}
+}
+
+func (p *program) serve(ctx context.Context) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	c, err := p.config()
+	if err != nil {
+		return err
+	}
+	log := newLogger(p.stderr, c.Log)
+	for _, w := range c.Warnings {
+		log.Warn("configuration", "warning", smtp.Printable(w.String()))
+	}
+	r, err := relay.New(c, relay.Options{Log: log})
+	if err != nil {
+		return startError(err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case s := <-signals:
+		log.Info("told to stop", "signal", s.String())
+		stop()
+	}
+	select {
+	case err := <-ended:
+		return err
+	case s := <-signals:
+		return &codedError{exitCut, errors.New("stopped at once by a second signal: " + s.String())}
+	}
+}
+
+// startError finds the code for what kept the service from starting. It would
+// not go better the next time, so it is the configuration that must change,
+// unless it is the disk or a permission.
+func startError(err error) error {
+	if errors.Is(err, queue.ErrStore) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) {
+		return err
+	}
+	return &codedError{exitConfig, err}
+}
