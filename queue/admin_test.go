@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -323,6 +325,40 @@ func TestDamagedContent(t *testing.T) {
 			t.Errorf("read: %v", err)
 		}
 	})
+}
+
+// The same for a content in a file, however it is read.
+func TestDamagedContentFile(t *testing.T) {
+	q := open(t, &world{}, nil)
+	defer q.Close()
+	id := enqueue(t, q, "s@a.test", strings.Repeat("x", inlineLimit+1), "r@b.test")
+	f, err := os.OpenFile(q.contentFile(id), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("y"), 5000); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	for name, read := range map[string]func(io.Reader) error{
+		"ReadAll": func(r io.Reader) error { _, err := io.ReadAll(r); return err },
+		"Copy":    func(r io.Reader) error { _, err := io.Copy(io.Discard, r); return err },
+	} {
+		r, err := q.Content(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := read(r); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+		r.Close()
+	}
+	if err := os.Remove(q.contentFile(id)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Content(id); !errors.Is(err, ErrDamaged) {
+		t.Errorf("without the file: %v", err)
+	}
 }
 
 // After a failed commit nothing is acknowledged any more.

@@ -127,26 +127,29 @@ func (q *Queue) openContent(m *Message) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open content of %s: %w", m.ID, err)
 	}
-	return &checkedFile{File: f, message: m, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}, nil
+	return &checkedFile{file: f, message: m, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}, nil
 }
 
 // checkedFile says ErrDamaged instead of io.EOF when what was read is not what
-// was written.
+// was written. The file is no embedded one: its WriteTo would pass by the check.
 type checkedFile struct {
-	*os.File
+	file    *os.File
 	message *Message
 	sum     hash.Hash32
 }
 
 // Read reads on, and compares the checksum at the end.
 func (f *checkedFile) Read(p []byte) (int, error) {
-	n, err := f.File.Read(p)
+	n, err := f.file.Read(p)
 	f.sum.Write(p[:n])
 	if err == io.EOF && f.sum.Sum32() != f.message.sum {
 		err = fmt.Errorf("content of %s is %w", f.message.ID, ErrDamaged)
 	}
 	return n, err
 }
+
+// Close closes the file.
+func (f *checkedFile) Close() error { return f.file.Close() }
 
 // sweepContent removes the files of messages that were never acknowledged.
 func (q *Queue) sweepContent() error {
