@@ -202,8 +202,8 @@ func (q *Queue) Stats() metrics.QueueStats {
 		Messages: sum.messages, Queued: sum.queued, Deferred: sum.deferred, Held: sum.held, Bytes: sum.bytes,
 	}
 	stats.Destinations, stats.Waiting = q.sched.count()
-	if err := q.room.look(); err == nil {
-		stats.DiskFree = q.room.free.Load()
+	if free, _, err := q.room.look(); err == nil {
+		stats.DiskFree = free
 	}
 	if oldest := q.oldest(); oldest != 0 {
 		stats.OldestAge = max(time.Since(oldest.Arrived()), 0)

@@ -450,6 +450,29 @@ func TestFairShares(t *testing.T) {
 	})
 }
 
+func TestRoom(t *testing.T) {
+	for range 50 {
+		q := open(t, &world{}, nil)
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if err := q.Room(1); err != nil {
+					t.Errorf("right after the start: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		q.Close()
+	}
+	q := open(t, &world{}, nil)
+	defer q.Close()
+	for _, size := range []int64{1 << 60, 1<<63 - 1} {
+		if err := q.Room(size); !errors.Is(err, ErrNoRoom) {
+			t.Errorf("%d octets fit: %v", size, err)
+		}
+	}
+}
+
 func TestManyRecipientsAreSplit(t *testing.T) {
 	q := open(t, &world{}, nil)
 	defer q.Close()

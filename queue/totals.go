@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -62,40 +61,41 @@ var ErrNoRoom = errors.New("no room for another message")
 // room watches the free space of the data directory.
 type room struct {
 	dir    string
-	asked  atomic.Int64 // Unix milliseconds
-	free   atomic.Int64
-	inodes atomic.Int64
+	mu     sync.Mutex
+	asked  time.Time
+	free   int64
+	inodes int64
 }
 
 // inodeFloor is how many files must still fit.
 const inodeFloor = 1000
 
-// look asks the file system at most once a second.
-func (r *room) look() error {
-	now := time.Now().UnixMilli()
-	last := r.asked.Load()
-	if now-last < 1000 && last != 0 || !r.asked.CompareAndSwap(last, now) {
-		return nil
+// look returns the free space and inodes. It asks the file system at most once
+// a second.
+func (r *room) look() (free, inodes int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); r.asked.IsZero() || now.Sub(r.asked) >= time.Second {
+		var s syscall.Statfs_t
+		if err := syscall.Statfs(r.dir, &s); err != nil {
+			return 0, 0, fmt.Errorf("ask for free space of %s: %w", r.dir, err)
+		}
+		r.asked, r.free, r.inodes = now, int64(s.Bavail)*s.Bsize, int64(s.Ffree)
+		if s.Files == 0 { // a file system without a fixed number of them
+			r.inodes = inodeFloor
+		}
 	}
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(r.dir, &s); err != nil {
-		return fmt.Errorf("ask for free space of %s: %w", r.dir, err)
-	}
-	r.free.Store(int64(s.Bavail) * s.Bsize)
-	r.inodes.Store(int64(s.Ffree))
-	if s.Files == 0 { // a file system without a fixed number of them
-		r.inodes.Store(inodeFloor)
-	}
-	return nil
+	return r.free, r.inodes, nil
 }
 
 // Room returns ErrNoRoom when a message of size octets should not be taken:
 // it is counted one and a half times, for the index grows too.
 func (q *Queue) Room(size int64) error {
-	if err := q.room.look(); err != nil {
+	free, inodes, err := q.room.look()
+	if err != nil {
 		return err
 	}
-	if q.room.free.Load() < q.opts.MinFree+size+size/2 || q.room.inodes.Load() < inodeFloor {
+	if size > free || free < q.opts.MinFree+size+size/2 || inodes < inodeFloor {
 		return ErrNoRoom
 	}
 	return nil
