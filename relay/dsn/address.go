@@ -37,11 +37,17 @@ func originalField(orcpt string, native bool) (string, bool) {
 		}
 		return kind + "; " + s, true
 	}
-	s, err := smtp.ParseXtext(encoded)
+	if s, err := smtp.ParseXtext(encoded); err == nil {
+		return kind + "; " + s, true
+	}
+	s, err := smtp.ParseXtextUTF8(encoded)
 	if err != nil {
 		return "", false
 	}
-	return kind + "; " + s, true
+	if !native {
+		s = embed(s)
+	}
+	return "utf-8; " + s, true // what it is, whatever it was called
 }
 
 // needsUTF8 reports whether a recipient's addresses are not all ASCII.

@@ -3,6 +3,7 @@ package smtp
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 )
 
 // Notify says which reports a sender asked for, for one recipient
@@ -88,6 +89,31 @@ func Xtext(s string) string {
 // (RFC 3461 §4), and what comes out must be printable ASCII or space: a
 // decoded line end or NUL would reach logs and reports.
 func ParseXtext(s string) (string, error) {
+	text, err := decodeXtext(s)
+	if err == nil && strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		err = errors.New("bad xtext: not printable")
+	}
+	if err != nil {
+		return "", err
+	}
+	return text, nil
+}
+
+// ParseXtextUTF8 is ParseXtext for a transaction with SMTPUTF8, where some
+// senders encode the octets of UTF-8 the same way, although RFC 6533 §3 has a
+// form of its own for that.
+func ParseXtextUTF8(s string) (string, error) {
+	text, err := decodeXtext(s)
+	if err == nil && (!utf8.ValidString(text) || strings.ContainsFunc(text, isControl)) {
+		err = errors.New("bad xtext: not printable")
+	}
+	if err != nil {
+		return "", err
+	}
+	return text, nil
+}
+
+func decodeXtext(s string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -104,9 +130,6 @@ func ParseXtext(s string) (string, error) {
 			i += 2
 		case c < '!' || c > '~' || c == '=':
 			return "", errors.New("bad xtext: character out of range")
-		}
-		if c < ' ' || c > '~' {
-			return "", errors.New("bad xtext: not printable")
 		}
 		b.WriteByte(c)
 	}

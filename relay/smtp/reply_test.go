@@ -86,4 +86,12 @@ func TestXtext(t *testing.T) {
 			t.Errorf("ParseXtext(%q) = %q", in, got)
 		}
 	}
+	if got, err := ParseXtextUTF8("+CE+B4@b.example"); err != nil || got != "\u03b4@b.example" {
+		t.Errorf("ParseXtextUTF8 = %q, %v", got, err)
+	}
+	for _, in := range []string{"+CE", "+C2+85", "+0A", "\u03b4", "+E2+80+A8"} {
+		if got, err := ParseXtextUTF8(in); err == nil {
+			t.Errorf("ParseXtextUTF8(%q) = %q", in, got)
+		}
+	}
 }

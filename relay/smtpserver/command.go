@@ -175,6 +175,10 @@ func parseORCPT(s string, utf8 bool) (kind gosmtp.DSNAddressType, address string
 		}
 		return kind, value, true
 	}
-	address, err := smtp.ParseXtext(value)
+	parse := smtp.ParseXtext
+	if utf8 {
+		parse = smtp.ParseXtextUTF8
+	}
+	address, err := parse(value)
 	return kind, address, err == nil && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == ""
 }

@@ -32,6 +32,9 @@ func TestCommands(t *testing.T) {
 		{"parameters", "MAIL FROM:<s@a.example> SIZE=10 BODY=8bitmime RET=hdrs ENVID=a+2Bb SMTPUTF8\r\n" +
 			"RCPT TO:<r@ok.example> NOTIFY=success,FAILURE ORCPT=rfc822;r+40x\r\n", []string{"250", "250"}},
 		{"utf8", "MAIL FROM:<gr\u00e5@a.example> SMTPUTF8\r\nRCPT TO:<r@gr\u00e5.example>\r\n", []string{"250", "250"}},
+		{"orcpt in utf-8", "MAIL FROM:<s@a.example> SMTPUTF8\r\nRCPT TO:<r@b.example> ORCPT=rfc822;+CE+B4@b.example\r\n" +
+			"RCPT TO:<r@b.example> ORCPT=utf-8;\u03b4@b.example\r\nRCPT TO:<r@b.example> ORCPT=rfc822;+CE\r\n", []string{"250", "250", "250", "501 5.5.4"}},
+		{"orcpt in utf-8 without smtputf8", mail + "RCPT TO:<r@b.example> ORCPT=rfc822;+CE+B4@b.example\r\n", []string{"250", "501 5.5.4"}},
 		{"vrfy", "VRFY postmaster\r\nVRFY\r\n", []string{"252 2", "501 5.5.4"}},
 		{"help", "HELP\r\n", []string{"214-2.0.0"}},
 		{"quit", "QUIT\r\n", []string{"221 2.0.0 relay.example", "closed"}},
