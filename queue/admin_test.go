@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -260,6 +261,31 @@ func TestUnknownFormatIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := Open(Options{Dir: q.dir, Deliverer: w, Router: w, Reporter: w}); !errors.Is(err, ErrFormat) {
+				t.Errorf("opened: %v", err)
+			}
+		})
+	}
+}
+
+// An index that was cut short is refused, and so is a file that is none.
+func TestSpoiltIndexIsRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil func(name string) error
+		want  error // nil means any
+	}{
+		"cut short": {func(name string) error { return os.Truncate(name, 20_000) }, ErrDamaged},
+		"empty":     {func(name string) error { return os.Truncate(name, 0) }, ErrFormat},
+		"garbage":   {func(name string) error { return os.WriteFile(name, []byte(strings.Repeat("x", 50_000)), 0o600) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{}
+			q := open(t, w, nil)
+			enqueue(t, q, "s@a.test", strings.Repeat("x", 50_000), "r@b.test")
+			if err := errors.Join(q.Close(), tc.spoil(filepath.Join(q.dir, indexName))); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Open(Options{Dir: q.dir, Deliverer: w, Router: w, Reporter: w})
+			if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 				t.Errorf("opened: %v", err)
 			}
 		})

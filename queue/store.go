@@ -42,6 +42,9 @@ func openIndex(dir string) (*bolt.DB, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("open queue index: %w", err)
 	}
+	if err := checkLength(name); err != nil {
+		return nil, fmt.Errorf("open queue index %s: %w", name, err)
+	}
 	db, err := bolt.Open(name, 0o600, boltOptions())
 	if err != nil {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
@@ -50,6 +53,27 @@ func openIndex(dir string) (*bolt.DB, error) {
 		return nil, errors.Join(fmt.Errorf("open queue index %s: %w", name, err), db.Close())
 	}
 	return db, nil
+}
+
+// checkLength finds out whether the file has every page that it says it has.
+// Reading one that is missing would end the process by a signal, so this opens
+// it in a way that reads none.
+func checkLength(name string) error {
+	info, err := os.Stat(name)
+	if err != nil || info.Size() == 0 {
+		return err // bbolt makes a new file of an empty one, which has no format
+	}
+	db, err := bolt.Open(name, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return err
+	}
+	err = db.View(func(tx *bolt.Tx) error {
+		if tx.Size() > info.Size() {
+			return fmt.Errorf("%w: it has %d of %d octets", ErrDamaged, info.Size(), tx.Size())
+		}
+		return nil
+	})
+	return errors.Join(err, db.Close())
 }
 
 func boltOptions() *bolt.Options {
