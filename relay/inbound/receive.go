@@ -16,14 +16,6 @@ import (
 	"waypost/relay/smtp"
 )
 
-const (
-	// maxHops is how many Received fields a message may come with (RFC 5321
-	// §6.3: at least 100).
-	maxHops = 100
-	// maxHeader bounds the header section, in octets.
-	maxHeader = 1 << 20
-)
-
 // isFull reports whether the disk has no room, as the queue sees it or as the
 // system says.
 func isFull(err error) bool {
@@ -50,7 +42,7 @@ func (s *session) Data(r io.Reader) error {
 	} else if err != nil {
 		return err // of the connection, or the size limit
 	}
-	if err := s.judge(in.checker.Result()); err != nil {
+	if err := s.judge(in.checker); err != nil {
 		return err
 	}
 	envelope := s.tx.envelope
@@ -80,19 +72,19 @@ func (in *intake) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// judge refuses a content for what the checker saw. A NUL is odd, but it can
-// be passed on (RFC 5321 §4.5.2).
-func (s *session) judge(r message.Result) error {
+// judge refuses a content for what the checker saw.
+func (s *session) judge(c *message.Checker) error {
 	b := s.backend
-	switch {
-	case r.BareCR || r.BareLF:
-		return b.refuse(metrics.RefusedContent, 550, gosmtp.EnhancedCode{5, 5, 2}, "Bare CR or LF in the message, lines end in CRLF")
-	case r.Received > maxHops:
+	switch err := c.Err(); {
+	case err == nil:
+		return nil
+	case errors.Is(err, message.ErrLoop):
 		return b.refuse(metrics.RefusedLoop, 554, gosmtp.EnhancedCode{5, 4, 6}, "Too many hops, this message loops")
-	case r.HeaderSize > maxHeader:
+	case errors.Is(err, message.ErrHeader):
 		return b.refuse(metrics.RefusedSize, 552, gosmtp.EnhancedCode{5, 3, 4}, "Header section too large")
+	default:
+		return b.refuse(metrics.RefusedContent, 550, gosmtp.EnhancedCode{5, 5, 2}, "Bare CR or LF in the message, lines end in CRLF")
 	}
-	return nil
 }
 
 // trace returns our Received field.

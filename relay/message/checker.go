@@ -23,9 +23,6 @@ var (
 	// Taking one for a line end is how messages are smuggled (RFC 5321
 	// §2.3.8).
 	ErrBareLineEnd = errors.New("bare CR or LF in the content")
-	// ErrNUL means that there is a NUL octet: a message is made of the values
-	// from 1 on (RFC 5322 §2.1), and C programs end a line at a NUL.
-	ErrNUL = errors.New("NUL octet in the content")
 	// ErrHeader means that the header section is larger than the limit.
 	ErrHeader = errors.New("header section too large")
 	// ErrLoop means that the message has too many Received fields.
@@ -132,14 +129,13 @@ func (c *Checker) Result() Result {
 }
 
 // Err returns the gravest reason why the content may not be taken, in the
-// order of the Err values, or nil. Call it when the content has ended.
+// order of the Err values, or nil. Call it when the content has ended. A NUL
+// octet is no such reason: it is odd, but it can be passed on.
 func (c *Checker) Err() error {
 	r := c.Result()
 	switch {
 	case r.BareCR || r.BareLF:
 		return ErrBareLineEnd
-	case r.NUL:
-		return ErrNUL
 	case r.HeaderSize > c.limits.Header:
 		return fmt.Errorf("%w: over %d octets", ErrHeader, c.limits.Header)
 	case r.Received > c.limits.Received:
