@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"waypost/metrics"
 )
 
@@ -84,44 +82,49 @@ func (f *Filter) matchRecipient(d *Delivery, r *Recipient) bool {
 	}
 }
 
+// maxScan is how many messages a list looks at before it lets changes through.
+const maxScan = 500
+
 // List returns up to limit messages after the given ID, oldest first, and
 // whether there may be more.
 func (q *Queue) List(f Filter, after ID, limit int) (entries []Entry, more bool, err error) {
-	err = q.db.View(func(tx *bolt.Tx) error {
-		if len(f.IDs) > 0 {
-			return q.listIDs(tx, f, after, func(e Entry) { entries = append(entries, e) })
-		}
-		c := tx.Bucket(bucketDelivery).Cursor()
-		key, _ := c.Seek((after + 1).key())
-		for key != nil {
-			k, ok := parseDeliveryKey(key)
-			if !ok {
-				return ErrDamaged
-			}
-			if len(entries) == limit {
-				more = true
-				return nil
-			}
-			if f.OlderThan > 0 && time.Since(k.id.Arrived()) < f.OlderThan {
-				return nil // only younger ones follow
-			}
-			e, err := q.entry(tx, k.id)
-			if err == nil && f.match(&e) {
-				entries = append(entries, e)
-			}
-			key, _ = c.Seek((k.id + 1).key())
-		}
-		return nil
-	})
+	if len(f.IDs) > 0 {
+		err = q.store.view(func(v *view) error {
+			return q.listIDs(v, f, after, func(e Entry) { entries = append(entries, e) })
+		})
+		return entries, false, err
+	}
+	next := after + 1
+	for next != 0 && err == nil {
+		err = q.store.view(func(v *view) error {
+			from, scanned := next, 0
+			next = 0
+			return v.each(from, func(id ID) bool {
+				more = len(entries) == limit
+				switch {
+				case more, f.OlderThan > 0 && time.Since(id.Arrived()) < f.OlderThan:
+					return false // full, or only younger ones follow
+				case scanned == maxScan:
+					next = id
+					return false
+				}
+				scanned++
+				if e, err := q.entry(v, id); err == nil && f.match(&e) {
+					entries = append(entries, e)
+				}
+				return true
+			})
+		})
+	}
 	return entries, more, err
 }
 
-func (q *Queue) listIDs(tx *bolt.Tx, f Filter, after ID, found func(Entry)) error {
+func (q *Queue) listIDs(v *view, f Filter, after ID, found func(Entry)) error {
 	for _, id := range f.IDs {
 		if id <= after {
 			continue
 		}
-		e, err := q.entry(tx, id)
+		e, err := q.entry(v, id)
 		if errors.Is(err, ErrUnknown) {
 			continue
 		}
@@ -136,21 +139,16 @@ func (q *Queue) listIDs(tx *bolt.Tx, f Filter, after ID, found func(Entry)) erro
 }
 
 // entry reads one message with its deliveries.
-func (q *Queue) entry(tx *bolt.Tx, id ID) (Entry, error) {
+func (q *Queue) entry(v *view, id ID) (Entry, error) {
 	e := Entry{ID: id}
-	c := tx.Bucket(bucketDelivery).Cursor()
-	for key, value := c.Seek(id.key()); key != nil; key, value = c.Next() {
-		k, ok := parseDeliveryKey(key)
-		if !ok || k.id != id {
-			break
-		}
-		d, err := decodeDelivery(k, value)
+	for _, row := range v.deliveries(id) {
+		d, err := decodeDelivery(deliveryKey{id, row.index}, row.record)
 		if err != nil {
 			return e, err
 		}
 		e.Deliveries = append(e.Deliveries, d)
 	}
-	record := tx.Bucket(bucketMessage).Get(id.key())
+	record, _ := v.message(id)
 	if record == nil || len(e.Deliveries) == 0 {
 		return e, ErrUnknown
 	}
@@ -163,8 +161,8 @@ func (q *Queue) entry(tx *bolt.Tx, id ID) (Entry, error) {
 
 // Show returns one message, or ErrUnknown.
 func (q *Queue) Show(id ID) (e Entry, err error) {
-	err = q.db.View(func(tx *bolt.Tx) error {
-		e, err = q.entry(tx, id)
+	err = q.store.view(func(v *view) error {
+		e, err = q.entry(v, id)
 		return err
 	})
 	return e, err
@@ -173,11 +171,11 @@ func (q *Queue) Show(id ID) (e Entry, err error) {
 // Content opens the content of a message, or returns ErrUnknown.
 func (q *Queue) Content(id ID) (io.ReadCloser, error) {
 	var m *Message
-	err := q.db.View(func(tx *bolt.Tx) (err error) {
-		if tx.Bucket(bucketMessage).Get(id.key()) == nil {
+	err := q.store.view(func(v *view) (err error) {
+		if record, _ := v.message(id); record == nil {
 			return ErrUnknown
 		}
-		m, err = q.readMessage(tx, id)
+		m, err = q.readMessage(v, id)
 		return err
 	})
 	if err != nil {
@@ -211,14 +209,13 @@ func (q *Queue) Stats() metrics.QueueStats {
 	return stats
 }
 
-func (q *Queue) oldest() (id ID) {
+func (q *Queue) oldest() (oldest ID) {
 	// A queue that is being closed has no oldest message.
-	_ = q.db.View(func(tx *bolt.Tx) error {
-		if key, _ := tx.Bucket(bucketDelivery).Cursor().First(); key != nil {
-			k, _ := parseDeliveryKey(key)
-			id = k.id
-		}
-		return nil
+	_ = q.store.view(func(v *view) error {
+		return v.each(0, func(id ID) bool {
+			oldest = id
+			return false
+		})
 	})
-	return id
+	return oldest
 }

@@ -75,6 +75,31 @@ func TestListFilters(t *testing.T) {
 	})
 }
 
+// A list goes on where it let changes through, and finds everything once.
+func TestLongList(t *testing.T) {
+	q := open(t, &world{}, nil)
+	defer q.Close()
+	var want []ID
+	for i := range 3*maxScan + 7 {
+		id := enqueue(t, q, fmt.Sprintf("s@a%d.test", i%700), "x\r\n", "r@b.test")
+		if i%700 == 0 {
+			want = append(want, id)
+		}
+	}
+	entries, more, err := q.List(Filter{From: "a0.test"}, 0, 100)
+	if err != nil || more || len(entries) != len(want) {
+		t.Fatalf("%d entries of %d, %v, %v", len(entries), len(want), more, err)
+	}
+	for i, e := range entries {
+		if e.ID != want[i] {
+			t.Errorf("entry %d is %s, want %s", i, e.ID, want[i])
+		}
+	}
+	if entries, more, err := q.List(Filter{}, 0, maxScan); err != nil || !more || len(entries) != maxScan {
+		t.Errorf("a page of as many: %d entries, %v, %v", len(entries), more, err)
+	}
+}
+
 func TestHoldAndRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }}
@@ -246,20 +271,30 @@ func TestSecondInstance(t *testing.T) {
 	}
 }
 
+// spoilIndex closes a queue and changes what it left behind.
+func spoilIndex(t *testing.T, q *Queue, spoil func(tx *bolt.Tx) error) {
+	t.Helper()
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(filepath.Join(q.dir, indexName), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(spoil), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestUnknownFormatIsRefused(t *testing.T) {
 	for name, spoil := range map[string]func(tx *bolt.Tx) error{
-		"newer":     func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, 2}) },
+		"newer":     func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, 3}) },
 		"no bucket": func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketMessage) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{}
 			q := open(t, w, nil)
-			if err := q.db.Update(spoil); err != nil {
-				t.Fatal(err)
-			}
-			if err := q.Close(); err != nil {
-				t.Fatal(err)
-			}
+			spoilIndex(t, q, spoil)
 			if _, err := Open(Options{Dir: q.dir, Deliverer: w, Router: w, Reporter: w}); !errors.Is(err, ErrFormat) {
 				t.Errorf("opened: %v", err)
 			}
@@ -301,7 +336,7 @@ func TestDamage(t *testing.T) {
 				q := open(t, w, nil)
 				bad := enqueue(t, q, "s@a.test", "x\r\n", "bad@b.test")
 				enqueue(t, q, "s@a.test", "x\r\n", "good@b.test")
-				if err := q.db.Update(func(tx *bolt.Tx) error {
+				spoilIndex(t, q, func(tx *bolt.Tx) error {
 					b := tx.Bucket(bucket)
 					key := bad.key()
 					if string(bucket) == "delivery" {
@@ -310,9 +345,8 @@ func TestDamage(t *testing.T) {
 					record := append([]byte(nil), b.Get(key)...)
 					record[5] ^= 0x40
 					return b.Put(key, record)
-				}); err != nil {
-					t.Fatal(err)
-				}
+				})
+				q = open(t, w, func(o *Options) { o.Dir = q.dir })
 				stop := running(t, q)
 				synctest.Wait()
 				if len(w.tried("good")) != 1 || len(w.tried("bad")) != 0 {
@@ -338,14 +372,13 @@ func TestDamagedContent(t *testing.T) {
 		}}
 		q := open(t, w, nil)
 		id := enqueue(t, q, "s@a.test", "0123456789\r\n", "r@b.test")
-		if err := q.db.Update(func(tx *bolt.Tx) error {
+		spoilIndex(t, q, func(tx *bolt.Tx) error {
 			b := tx.Bucket(bucketMessage)
 			record := append([]byte(nil), b.Get(id.key())...)
 			record[len(record)-3] ^= 1
 			return b.Put(id.key(), record)
-		}); err != nil {
-			t.Fatal(err)
-		}
+		})
+		q = open(t, w, func(o *Options) { o.Dir = q.dir })
 		defer running(t, q)()
 		if err := <-seen; !errors.Is(err, ErrDamaged) {
 			t.Errorf("read: %v", err)
@@ -391,8 +424,7 @@ func TestDamagedContentFile(t *testing.T) {
 func TestFailedCommitIsFinal(t *testing.T) {
 	w := &world{}
 	q := open(t, w, nil)
-	<-q.loaded
-	if err := q.db.Close(); err != nil {
+	if err := q.store.journal.file.Close(); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"waypost/metrics"
 )
 
@@ -111,25 +109,25 @@ func outcomeLabel(out Outcome) string {
 // ErrUnknown means that there is no such message in the queue.
 var ErrUnknown = errors.New("no such message")
 
-// read returns a delivery with its message, both its own copies.
+// read returns a delivery with its message.
 func (q *Queue) read(key deliveryKey) (m *Message, d *Delivery, err error) {
-	err = q.db.View(func(tx *bolt.Tx) error {
-		record := tx.Bucket(bucketDelivery).Get(key.bytes())
+	err = q.store.view(func(v *view) error {
+		record := v.delivery(key)
 		if record == nil {
 			return ErrUnknown
 		}
 		if d, err = decodeDelivery(key, record); err != nil {
 			return err
 		}
-		m, err = q.readMessage(tx, key.id)
+		m, err = q.readMessage(v, key.id)
 		return err
 	})
 	return m, d, err
 }
 
-// readMessage returns a message with its own copy of the content.
-func (q *Queue) readMessage(tx *bolt.Tx, id ID) (*Message, error) {
-	record := tx.Bucket(bucketMessage).Get(id.key())
+// readMessage returns a message that may be kept.
+func (q *Queue) readMessage(v *view, id ID) (*Message, error) {
+	record, lasting := v.message(id)
 	if record == nil {
 		return nil, fmt.Errorf("message %s: %w: its record is missing", id, ErrDamaged)
 	}
@@ -138,7 +136,9 @@ func (q *Queue) readMessage(tx *bolt.Tx, id ID) (*Message, error) {
 		return nil, err
 	}
 	m.queue = q
-	m.inline = append([]byte(nil), m.inline...)
+	if !lasting {
+		m.inline = slices.Clone(m.inline)
+	}
 	return m, nil
 }
 
@@ -165,12 +165,12 @@ func (q *Queue) resort(to *destination, m *Message, d *Delivery) {
 		}
 	}
 	parts := q.sort(m, open)
-	err := q.commit(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketDelivery)
-		if now := b.Get(d.key().bytes()); now == nil || now[0]&flagHeld != 0 {
+	err := q.commit(func(b *batch) error {
+		if now := b.delivery(d.key()); now == nil || now[0]&flagHeld != 0 {
 			return ErrUnknown // removed or held meanwhile
 		}
-		index := lastIndex(b, d.ID)
+		rows := b.deliveries(d.ID)
+		index := rows[len(rows)-1].index
 		for i, part := range parts {
 			part.Index = d.Index // the first takes the old one's place
 			if i > 0 {
@@ -180,9 +180,7 @@ func (q *Queue) resort(to *destination, m *Message, d *Delivery) {
 				part.Recipients = append(part.Recipients, final...)
 			}
 			part.Attempts, part.Warned, part.Next = d.Attempts, d.Warned, time.Now()
-			if err := put(b, part.key().bytes(), encodeDelivery(part)); err != nil {
-				return err
-			}
+			b.put(part.key(), encodeDelivery(part))
 		}
 		return nil
 	})
@@ -194,18 +192,4 @@ func (q *Queue) resort(to *destination, m *Message, d *Delivery) {
 	for _, part := range parts {
 		q.reschedule(part)
 	}
-}
-
-// lastIndex returns the highest index among the deliveries of a message.
-func lastIndex(b *bolt.Bucket, id ID) uint16 {
-	var last uint16
-	c := b.Cursor()
-	for key, _ := c.Seek(id.key()); key != nil; key, _ = c.Next() {
-		k, ok := parseDeliveryKey(key)
-		if !ok || k.id != id {
-			break
-		}
-		last = k.index
-	}
-	return last
 }

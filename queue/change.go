@@ -4,8 +4,6 @@ import (
 	"errors"
 	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // changePage is how many messages one change touches in one commit, so that
@@ -84,9 +82,9 @@ type changed struct {
 
 func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error) {
 	var done changed
-	err := q.commit(func(tx *bolt.Tx) error {
+	err := q.commit(func(b *batch) error {
 		for _, e := range entries {
-			if err := q.changeEntry(tx, f, e.ID, how, &done); err != nil && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrDamaged) {
+			if err := q.changeEntry(b, f, e.ID, how, &done); err != nil && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrDamaged) {
 				return err
 			}
 		}
@@ -108,8 +106,8 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 
 // changeEntry changes one message as it is now, which may not be as it was
 // listed.
-func (q *Queue) changeEntry(tx *bolt.Tx, f Filter, id ID, how alter, done *changed) error {
-	e, err := q.entry(tx, id)
+func (q *Queue) changeEntry(b *batch, f Filter, id ID, how alter, done *changed) error {
+	e, err := q.entry(&b.view, id)
 	if err != nil {
 		return err
 	}
@@ -119,9 +117,7 @@ func (q *Queue) changeEntry(tx *bolt.Tx, f Filter, id ID, how alter, done *chang
 		before := tallyOf(d)
 		if slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return selected(&r) }) && how(d, selected) {
 			touched = true
-			if err := put(tx.Bucket(bucketDelivery), d.key().bytes(), encodeDelivery(d)); err != nil {
-				return err
-			}
+			b.put(d.key(), encodeDelivery(d))
 			done.change = done.change.plus(tallyOf(d).minus(before))
 			done.deliveries = append(done.deliveries, d)
 		}
@@ -134,11 +130,12 @@ func (q *Queue) changeEntry(tx *bolt.Tx, f Filter, id ID, how alter, done *chang
 	if open > 0 {
 		return nil
 	}
-	m, err := q.readMessage(tx, id)
+	m, err := q.readMessage(&b.view, id)
 	if err != nil {
 		return err
 	}
 	done.gone = append(done.gone, m)
 	done.change = done.change.minus(tally{messages: 1, bytes: m.Size})
-	return removeMessage(tx, id)
+	b.remove(id)
+	return nil
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // ErrClosed means that the queue takes no more changes.
@@ -16,22 +14,20 @@ var ErrClosed = errors.New("queue is closed")
 var ErrStore = errors.New("queue storage failed")
 
 // maxBatch bounds the operations of one commit, and so what the first of
-// them waits for. With 5 KB messages it is far above what gathers while one
-// commit runs.
-const maxBatch = 4096
+// them waits for. It is far above what gathers while one commit runs.
+const maxBatch = 1024
 
-// op is one change to the index. Its function runs in the committer's
-// transaction. An error that it returns before it wrote anything goes to its
-// caller and leaves the rest of the batch alone; failed writes are fatal and
-// are told apart by being wrapped in ErrStore.
+// op is one change. Its function runs in the committer. An error goes to its
+// caller and leaves the rest of the batch alone; the function returns it before
+// it has changed anything.
 type op struct {
-	apply func(*bolt.Tx) error
+	apply func(*batch) error
 	err   error
 	done  chan struct{}
 }
 
 // commit applies one change and returns when it is on disk.
-func (q *Queue) commit(apply func(*bolt.Tx) error) error {
+func (q *Queue) commit(apply func(*batch) error) error {
 	o := &op{apply: apply, done: make(chan struct{})}
 	select {
 	case q.ops <- o:
@@ -42,9 +38,9 @@ func (q *Queue) commit(apply func(*bolt.Tx) error) error {
 	return o.err
 }
 
-// committer is the only writer of the index. It takes whatever gathered while
-// the last commit ran, without waiting for more, and makes it durable in one
-// transaction. The channel has no buffer, so an operation is either in a batch
+// committer is the only writer. It takes whatever gathered while
+// the last commit ran, without waiting for more, and makes it durable with one
+// sync. The channel has no buffer, so an operation is either in a batch
 // or still with its caller: none is lost when the committer ends.
 func (q *Queue) committer() {
 	defer close(q.stopped)
@@ -77,18 +73,15 @@ func (q *Queue) gather(batch []*op) []*op {
 	return batch
 }
 
-func (q *Queue) commitBatch(batch []*op) error {
+func (q *Queue) commitBatch(ops []*op) error {
 	start := time.Now()
-	err := q.db.Update(func(tx *bolt.Tx) error {
-		for _, o := range batch {
-			if o.err = o.apply(tx); errors.Is(o.err, ErrStore) {
-				return o.err
-			}
+	err := q.store.commit(func(b *batch) {
+		for _, o := range ops {
+			o.err = b.run(o.apply)
 		}
-		return nil
 	})
 	q.metrics.CommitDuration.Observe(time.Since(start).Seconds())
-	q.metrics.CommitOperations.Observe(float64(len(batch)))
+	q.metrics.CommitOperations.Observe(float64(len(ops)))
 	if err != nil {
 		return fmt.Errorf("%w: commit: %w", ErrStore, err)
 	}
@@ -117,20 +110,4 @@ func (q *Queue) closedError() error {
 		return *err
 	}
 	return ErrClosed
-}
-
-// put and remove wrap the index's own errors, none of which leaves the
-// transaction usable.
-func put(b *bolt.Bucket, key, value []byte) error {
-	if err := b.Put(key, value); err != nil {
-		return fmt.Errorf("%w: put: %w", ErrStore, err)
-	}
-	return nil
-}
-
-func remove(b *bolt.Bucket, key []byte) error {
-	if err := b.Delete(key); err != nil {
-		return fmt.Errorf("%w: delete: %w", ErrStore, err)
-	}
-	return nil
 }

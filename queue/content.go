@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // inlineLimit is the largest content that is kept in the index. A larger one
@@ -157,11 +155,13 @@ func (q *Queue) sweepContent() error {
 	if err != nil {
 		return err
 	}
-	return q.db.View(func(tx *bolt.Tx) error {
-		messages := tx.Bucket(bucketMessage)
+	return q.store.view(func(v *view) error {
 		for _, e := range entries {
 			id, err := ParseID(e.Name())
-			if err != nil || messages.Get(id.key()) != nil {
+			if err != nil {
+				continue
+			}
+			if record, _ := v.message(id); record != nil {
 				continue
 			}
 			info, err := e.Info()

@@ -3,8 +3,6 @@ package queue
 import (
 	"fmt"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // maxTogether is how many recipients one delivery has at most: as many as
@@ -35,7 +33,7 @@ type prepared struct {
 	message    *Message
 	deliveries []*Delivery
 	record     []byte
-	records    [][]byte // of the deliveries
+	records    []deliveryRow
 }
 
 // prepare makes the content durable and sorts the recipients by destination.
@@ -54,7 +52,7 @@ func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error)
 	m := d.message(env)
 	p := &prepared{draft: d, message: m, deliveries: d.queue.sort(m, recipients), record: encodeMessage(m)}
 	for _, delivery := range p.deliveries {
-		p.records = append(p.records, encodeDelivery(delivery))
+		p.records = append(p.records, deliveryRow{delivery.Index, encodeDelivery(delivery)})
 	}
 	return p, nil
 }
@@ -77,15 +75,8 @@ func (q *Queue) sort(m *Message, recipients []Recipient) []*Delivery {
 	return all
 }
 
-func (p *prepared) put(tx *bolt.Tx) error {
-	if err := put(tx.Bucket(bucketMessage), p.message.ID.key(), p.record); err != nil {
-		return err
-	}
-	for i, d := range p.deliveries {
-		if err := put(tx.Bucket(bucketDelivery), d.key().bytes(), p.records[i]); err != nil {
-			return err
-		}
-	}
+func (p *prepared) put(b *batch) error {
+	b.insert(p.message.ID, p.record, p.records)
 	return nil
 }
 

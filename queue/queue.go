@@ -111,7 +111,7 @@ type Queue struct {
 	log     *slog.Logger
 	metrics *metrics.Metrics
 	lock    *os.File
-	db      *bolt.DB
+	store   *store
 	ids     idSource
 	sched   *schedule
 	totals  totals
@@ -138,23 +138,26 @@ func Open(o Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openIndex(o.Dir)
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
 	q := &Queue{
-		opts: o, dir: o.Dir, log: o.Log, metrics: o.Metrics, lock: lock, db: db,
+		opts: o, dir: o.Dir, log: o.Log, metrics: o.Metrics, lock: lock,
 		sched: newSchedule(o.Workers, o.PerDestination),
 		room:  room{dir: o.Dir},
 		ops:   make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
 		failed: make(chan struct{}), loaded: make(chan struct{}),
 	}
-	if err := errors.Join(q.resumeIDs(), q.sweepContent()); err != nil {
-		return nil, errors.Join(fmt.Errorf("open queue: %w", err), db.Close(), lock.Close())
+	if q.store, err = openStore(o.Dir, segmentSize, q.fail); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
-	snapshot, err := db.Begin(false)
+	snapshot, err := q.store.db.Begin(false)
+	if err == nil {
+		q.resumeIDs(snapshot)
+		err = q.sweepContent()
+	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open queue: %w", err), db.Close(), lock.Close())
+		if snapshot != nil {
+			err = errors.Join(err, snapshot.Rollback())
+		}
+		return nil, errors.Join(fmt.Errorf("open queue: %w", err), q.store.close(), lock.Close())
 	}
 	go q.committer()
 	go q.load(snapshot)
@@ -162,15 +165,12 @@ func Open(o Options) (*Queue, error) {
 }
 
 // resumeIDs continues after the newest ID that is in use.
-func (q *Queue) resumeIDs() error {
-	return q.db.View(func(tx *bolt.Tx) error {
-		if key, _ := tx.Bucket(bucketDelivery).Cursor().Last(); key != nil {
-			if k, ok := parseDeliveryKey(key); ok {
-				q.ids.last = k.id
-			}
+func (q *Queue) resumeIDs(snapshot *bolt.Tx) {
+	if key, _ := snapshot.Bucket(bucketDelivery).Cursor().Last(); key != nil {
+		if k, ok := parseDeliveryKey(key); ok {
+			q.ids.last = k.id
 		}
-		return nil
-	})
+	}
 }
 
 // Failed is closed when a commit or a sync failed. The process must then
@@ -191,7 +191,10 @@ func (q *Queue) Close() error {
 	close(q.closing)
 	<-q.stopped
 	<-q.loaded
-	return errors.Join(q.db.Close(), q.lock.Close())
+	if err := q.Err(); err != nil {
+		return errors.Join(q.store.abandon(), q.lock.Close())
+	}
+	return errors.Join(q.store.close(), q.lock.Close())
 }
 
 // Run delivers until ctx ends, and returns when every attempt in progress has

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"waypost/metrics"
 	"waypost/relay/smtp"
 )
@@ -27,7 +25,7 @@ type settlement struct {
 }
 
 // settle puts an outcome on disk together with the reports that it calls for:
-// one transaction, so that a crash leaves either both or neither.
+// one operation, so that a crash leaves either both or neither.
 func (q *Queue) settle(to *destination, m *Message, d *Delivery, out Outcome) {
 	s := q.judge(m, d, out)
 	if err := s.compose(); err != nil {
@@ -170,10 +168,9 @@ func (s *settlement) postpone() {
 }
 
 // apply runs in the committer.
-func (s *settlement) apply(tx *bolt.Tx) error {
-	b := tx.Bucket(bucketDelivery)
-	key := s.after.key().bytes()
-	record := b.Get(key)
+func (s *settlement) apply(b *batch) error {
+	key := s.after.key()
+	record := b.delivery(key)
 	if record == nil {
 		return ErrUnknown
 	}
@@ -186,15 +183,17 @@ func (s *settlement) apply(tx *bolt.Tx) error {
 		}
 	}
 	for _, p := range s.reports {
-		if err := p.put(tx); err != nil {
+		if err := p.put(b); err != nil {
 			return err
 		}
 	}
-	if s.after.Open() > 0 || othersOpen(b, s.after.key()) {
-		return put(b, key, encodeDelivery(s.after))
+	if s.after.Open() > 0 || othersOpen(b.deliveries(key.id), key) {
+		b.put(key, encodeDelivery(s.after))
+		return nil
 	}
 	s.gone = true
-	return removeMessage(tx, s.after.ID)
+	b.remove(key.id)
+	return nil
 }
 
 // merge keeps what an operator changed during the attempt: a hold, and
@@ -212,37 +211,8 @@ func (s *settlement) merge(record []byte) error {
 }
 
 // othersOpen reports whether another delivery of the message is not done.
-func othersOpen(b *bolt.Bucket, key deliveryKey) bool {
-	c := b.Cursor()
-	for k, v := c.Seek(key.id.key()); k != nil; k, v = c.Next() {
-		other, ok := parseDeliveryKey(k)
-		if !ok || other.id != key.id {
-			break
-		}
-		if other != key && v[0]&flagDone == 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// removeMessage takes everything of a message out of the index.
-func removeMessage(tx *bolt.Tx, id ID) error {
-	b := tx.Bucket(bucketDelivery)
-	var keys [][]byte
-	c := b.Cursor()
-	for k, _ := c.Seek(id.key()); k != nil; k, _ = c.Next() {
-		if other, ok := parseDeliveryKey(k); !ok || other.id != id {
-			break
-		}
-		keys = append(keys, slices.Clone(k))
-	}
-	for _, k := range keys {
-		if err := remove(b, k); err != nil {
-			return err
-		}
-	}
-	return remove(tx.Bucket(bucketMessage), id.key())
+func othersOpen(all []deliveryRow, key deliveryKey) bool {
+	return slices.ContainsFunc(all, func(d deliveryRow) bool { return d.index != key.index && d.record[0]&flagDone == 0 })
 }
 
 // removeContent removes the file of a message that has left the index. What

@@ -4,160 +4,378 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
+	"slices"
+	"sync"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// formatVersion is the version of everything under the data directory that
-// this code reads and writes.
-const formatVersion = 1
+// store is the index with the journal in front of it. A batch of changes is
+// durable as soon as it is in the journal, which is one sync; until a
+// checkpoint brings it into the index, it stands in memory as an overlay. What
+// came and went between two checkpoints never reaches the index.
+type store struct {
+	db      *bolt.DB
+	journal *journal
+	changes []byte // the committer's, to be used again
 
-var (
-	bucketMeta     = []byte("meta")
-	bucketMessage  = []byte("message")
-	bucketDelivery = []byte("delivery")
-	keyFormat      = []byte("format")
-)
-
-// ErrFormat means that the index was written by another version of waypost.
-var ErrFormat = errors.New("unknown queue format")
-
-const (
-	indexName   = "index.db"
-	contentName = "content"
-)
-
-// openIndex opens the index, or makes a new one that is complete before it
-// has its name: a crash during the first start leaves nothing half made.
-func openIndex(dir string) (*bolt.DB, error) {
-	name := filepath.Join(dir, indexName)
-	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
-		if err := createIndex(dir, name); err != nil {
-			return nil, fmt.Errorf("create queue index: %w", err)
-		}
-	} else if err != nil {
-		return nil, fmt.Errorf("open queue index: %w", err)
-	}
-	if err := checkLength(name); err != nil {
-		return nil, fmt.Errorf("open queue index %s: %w", name, err)
-	}
-	db, err := bolt.Open(name, 0o600, boltOptions())
-	if err != nil {
-		return nil, fmt.Errorf("open queue index %s: %w", name, err)
-	}
-	if err := checkFormat(db); err != nil {
-		return nil, errors.Join(fmt.Errorf("open queue index %s: %w", name, err), db.Close())
-	}
-	return db, nil
+	mu             sync.RWMutex
+	active, frozen overlay       // frozen is what a checkpoint is bringing in
+	checkpoint     chan struct{} // closed when no checkpoint is under way
+	checkpointErr  error         // of the last one; read after checkpoint is closed
+	failed         func(error)   // is told of a checkpoint that failed
 }
 
-// checkLength finds out whether the file has every page that it says it has.
-// Reading one that is missing would end the process by a signal, so this opens
-// it in a way that reads none.
-func checkLength(name string) error {
-	info, err := os.Stat(name)
-	if err != nil || info.Size() == 0 {
-		return err // bbolt makes a new file of an empty one, which has no format
+// openStore opens the store in dir and brings everything into the index that
+// the journal still has.
+func openStore(dir string, segment int64, failed func(error)) (*store, error) {
+	if err := os.MkdirAll(filepath.Join(dir, journalName), 0o700); err != nil {
+		return nil, fmt.Errorf("make journal: %w", err)
 	}
-	db, err := bolt.Open(name, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	db, err := openIndex(dir)
+	if err != nil {
+		return nil, err
+	}
+	db.AllocSize = int(segment) // a checkpoint brings in about as much
+	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment}, active: overlay{}, checkpoint: make(chan struct{}), failed: failed}
+	close(s.checkpoint)
+	if err := s.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), db.Close())
+	}
+	return s, nil
+}
+
+func (s *store) recover() error {
+	applied := s.applied()
+	found := overlay{}
+	last, err := replay(s.journal.dir, applied, found.replay)
 	if err != nil {
 		return err
 	}
-	err = db.View(func(tx *bolt.Tx) error {
-		if tx.Size() > info.Size() {
-			return fmt.Errorf("%w: it has %d of %d octets", ErrDamaged, info.Size(), tx.Size())
+	if last > applied {
+		if err := s.bringIn(found, last); err != nil {
+			return err
+		}
+	}
+	old, err := segments(s.journal.dir)
+	if err != nil {
+		return err
+	}
+	for _, number := range old {
+		if err := s.journal.retire(number); err != nil {
+			return err
+		}
+	}
+	return s.journal.begin(last + 1)
+}
+
+// applied returns the last segment whose changes are in the index.
+func (s *store) applied() (number uint64) {
+	// A view of an open index does not fail.
+	_ = s.db.View(func(tx *bolt.Tx) error {
+		if v := tx.Bucket(bucketMeta).Get(keyApplied); len(v) == 8 {
+			number = binary.BigEndian.Uint64(v)
 		}
 		return nil
 	})
-	return errors.Join(err, db.Close())
+	return number
 }
 
-func boltOptions() *bolt.Options {
-	return &bolt.Options{
-		// The free pages are found again at start, so that a commit need not
-		// write their list.
-		NoFreelistSync: true,
-		FreelistType:   bolt.FreelistMapType,
-		// Only address space: growing the map later would wait for readers.
-		InitialMmapSize: 1 << 30,
-		Timeout:         time.Second,
-	}
-}
-
-func createIndex(dir, name string) error {
-	temp := name + ".new"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	db, err := bolt.Open(temp, 0o600, boltOptions())
-	if err != nil {
-		return err
-	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketMessage, bucketDelivery} {
-			if _, err := tx.CreateBucket(name); err != nil {
+// bringIn writes an overlay into the index, with the number of the segment
+// that it ends.
+func (s *store) bringIn(o overlay, segment uint64) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		for _, id := range o.ids(0) {
+			if err := bringInRow(tx, id, o[id]); err != nil {
 				return err
 			}
 		}
-		meta, err := tx.CreateBucket(bucketMeta)
-		if err != nil {
+		meta := tx.Bucket(bucketMeta)
+		if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
 			return err
 		}
-		return meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion))
-	})
-	if err = errors.Join(err, db.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, name); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func checkFormat(db *bolt.DB) error {
-	return db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil || tx.Bucket(bucketMessage) == nil || tx.Bucket(bucketDelivery) == nil {
-			return fmt.Errorf("%w: it is not a waypost queue", ErrFormat)
-		}
-		v := meta.Get(keyFormat)
-		if len(v) != 4 {
-			return fmt.Errorf("%w: no version", ErrFormat)
-		}
-		if n := binary.BigEndian.Uint32(v); n != formatVersion {
-			return fmt.Errorf("%w: version %d, this program reads version %d", ErrFormat, n, formatVersion)
-		}
-		return nil
+		return meta.Put(keyApplied, binary.BigEndian.AppendUint64(nil, segment))
 	})
 }
 
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
+func bringInRow(tx *bolt.Tx, id ID, r *row) error {
+	if r.gone {
+		return removeFromIndex(tx, id)
+	}
+	if r.message != nil {
+		if err := tx.Bucket(bucketMessage).Put(id.key(), r.message); err != nil {
+			return err
+		}
+	}
+	for _, d := range r.deliveries {
+		if err := tx.Bucket(bucketDelivery).Put(deliveryKey{id, d.index}.bytes(), d.record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeFromIndex(tx *bolt.Tx, id ID) error {
+	b := tx.Bucket(bucketDelivery)
+	var keys [][]byte
+	c := b.Cursor()
+	for k, _ := c.Seek(id.key()); k != nil; k, _ = c.Next() {
+		if other, ok := parseDeliveryKey(k); !ok || other.id != id {
+			break
+		}
+		keys = append(keys, slices.Clone(k))
+	}
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketMessage).Delete(id.key())
+}
+
+// beginCheckpoint goes on in a new segment, and brings the changes of the old
+// one into the index meanwhile. It waits for the last checkpoint, so memory
+// holds two segments at most. Only the committer calls it.
+func (s *store) beginCheckpoint() error {
+	<-s.checkpoint
+	if s.checkpointErr != nil {
+		return s.checkpointErr
+	}
+	ended, err := s.journal.rotate()
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	s.mu.Lock()
+	s.frozen, s.active = s.active, overlay{}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	s.checkpoint = done
+	go func() {
+		defer close(done)
+		s.checkpointErr = s.bringIn(s.frozen, ended)
+		if s.checkpointErr == nil {
+			s.checkpointErr = s.journal.retire(ended)
+		}
+		if s.checkpointErr != nil {
+			s.failed(fmt.Errorf("%w: checkpoint: %w", ErrStore, s.checkpointErr))
+			return
+		}
+		s.mu.Lock()
+		s.frozen = nil
+		s.mu.Unlock()
+	}()
+	return nil
 }
 
-// deliveryKey names one delivery: in the index, the ID and the index in big
-// endian, so that the deliveries of a message are together and in order.
-type deliveryKey struct {
-	id    ID
-	index uint16
-}
-
-func (d *Delivery) key() deliveryKey { return deliveryKey{d.ID, d.Index} }
-
-func (k deliveryKey) bytes() []byte { return binary.BigEndian.AppendUint16(k.id.key(), k.index) }
-
-func parseDeliveryKey(b []byte) (deliveryKey, bool) {
-	if len(b) != 10 {
-		return deliveryKey{}, false
+// commit runs what change does to a batch, and makes that durable.
+func (s *store) commit(changes func(*batch)) error {
+	b := &batch{view: view{store: s}, changes: s.changes[:0]}
+	changes(b)
+	if s.changes = b.changes; cap(s.changes) > 4<<20 {
+		s.changes = nil // one large batch need not be remembered
 	}
-	return deliveryKey{ID(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint16(b[8:])}, true
+	if len(b.changes) == 0 {
+		return nil
+	}
+	if err := s.journal.append(b.changes); err != nil {
+		return err
+	}
+	if s.journal.full() {
+		return s.beginCheckpoint()
+	}
+	return nil
+}
+
+// run runs one operation of a batch.
+func (b *batch) run(apply func(*batch) error) error {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	defer b.end()
+	return apply(b)
+}
+
+// close brings everything into the index. The committer has ended.
+func (s *store) close() error {
+	<-s.checkpoint
+	err := s.checkpointErr
+	if err == nil && s.journal.file != nil {
+		err = s.bringIn(s.active, s.journal.number)
+	}
+	return errors.Join(err, s.journal.close(), s.db.Close())
+}
+
+// abandon closes a store that has failed. What the journal has is brought in
+// at the next start, from the disk.
+func (s *store) abandon() error {
+	<-s.checkpoint
+	return errors.Join(s.journal.close(), s.db.Close())
+}
+
+// view calls f with a view of everything, committed or about to be. What f
+// is given may not be changed, and not be kept but where that is said.
+func (s *store) view(f func(*view) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v := &view{store: s}
+	defer v.end()
+	return errors.Join(f(v), v.err)
+}
+
+// view reads through the overlays into the index. The caller holds the lock.
+type view struct {
+	store *store
+	tx    *bolt.Tx // begun when it is needed
+	err   error
+}
+
+func (v *view) index() *bolt.Tx {
+	if v.tx == nil && v.err == nil {
+		v.tx, v.err = v.store.db.Begin(false)
+	}
+	return v.tx
+}
+
+func (v *view) end() {
+	if v.tx != nil {
+		_ = v.tx.Rollback() // of a transaction that only read
+		v.tx = nil
+	}
+}
+
+// message returns the record of a message, nil when there is none. A lasting
+// one may be kept beyond the view.
+func (v *view) message(id ID) (record []byte, lasting bool) {
+	for _, o := range []overlay{v.store.active, v.store.frozen} {
+		if r := o[id]; r != nil && (r.gone || r.fresh || r.message != nil) {
+			return r.message, true
+		}
+	}
+	if tx := v.index(); tx != nil {
+		return tx.Bucket(bucketMessage).Get(id.key()), false
+	}
+	return nil, false
+}
+
+// delivery returns the record of one delivery, nil when there is none.
+func (v *view) delivery(k deliveryKey) []byte {
+	for _, o := range []overlay{v.store.active, v.store.frozen} {
+		r := o[k.id]
+		if r == nil {
+			continue
+		}
+		for _, d := range r.deliveries {
+			if d.index == k.index {
+				return d.record
+			}
+		}
+		if r.gone || r.fresh {
+			return nil
+		}
+	}
+	if tx := v.index(); tx != nil {
+		return tx.Bucket(bucketDelivery).Get(k.bytes())
+	}
+	return nil
+}
+
+// deliveries returns the records of all deliveries of a message, in order.
+func (v *view) deliveries(id ID) []deliveryRow {
+	var all []deliveryRow
+	add := func(d deliveryRow) {
+		if !slices.ContainsFunc(all, func(o deliveryRow) bool { return o.index == d.index }) {
+			all = append(all, d)
+		}
+	}
+	deeper := true
+	for _, o := range []overlay{v.store.active, v.store.frozen} {
+		if r := o[id]; r != nil && deeper {
+			for _, d := range r.deliveries {
+				add(d)
+			}
+			deeper = !r.gone && !r.fresh
+		}
+	}
+	if deeper && v.index() != nil {
+		c := v.tx.Bucket(bucketDelivery).Cursor()
+		for key, record := c.Seek(id.key()); key != nil; key, record = c.Next() {
+			k, ok := parseDeliveryKey(key)
+			if !ok || k.id != id {
+				break
+			}
+			add(deliveryRow{k.index, record})
+		}
+	}
+	slices.SortFunc(all, func(a, b deliveryRow) int { return int(a.index) - int(b.index) })
+	return all
+}
+
+// each calls f with the messages from one on, oldest first, until f returns
+// false.
+func (v *view) each(from ID, f func(ID) bool) error {
+	recent := slices.Concat(v.store.active.ids(from), v.store.frozen.ids(from))
+	slices.Sort(recent)
+	recent = slices.Compact(recent)
+	tx := v.index()
+	if tx == nil {
+		return v.err
+	}
+	c := tx.Bucket(bucketDelivery).Cursor()
+	stored := nextStored(c, from)
+	for {
+		next := stored
+		if len(recent) > 0 && (next == 0 || recent[0] <= next) {
+			next = recent[0]
+			recent = recent[1:]
+		}
+		if next == 0 {
+			return nil
+		}
+		if next == stored {
+			stored = nextStored(c, stored+1)
+		}
+		if !v.gone(next) && !f(next) {
+			return nil
+		}
+	}
+}
+
+// nextStored returns the first message in the index from one on, 0 when there
+// is none.
+func nextStored(c *bolt.Cursor, from ID) ID {
+	key, _ := c.Seek(from.key())
+	k, _ := parseDeliveryKey(key)
+	return k.id
+}
+
+func (v *view) gone(id ID) bool {
+	for _, o := range []overlay{v.store.active, v.store.frozen} {
+		if r := o[id]; r != nil {
+			return r.gone
+		}
+	}
+	return false
+}
+
+// batch is what operations change, and what they see: each sees the changes of
+// those before it. The committer holds the lock while an operation runs.
+type batch struct {
+	view
+	changes []byte
+}
+
+func (b *batch) insert(id ID, message []byte, deliveries []deliveryRow) {
+	b.store.active.insert(id, message, deliveries)
+	b.changes = appendInsert(b.changes, id, message, deliveries)
+}
+
+func (b *batch) put(k deliveryKey, record []byte) {
+	b.store.active.put(k, record)
+	b.changes = appendPut(b.changes, k, record)
+}
+
+func (b *batch) remove(id ID) {
+	b.store.active.remove(id)
+	b.changes = appendRemove(b.changes, id)
 }

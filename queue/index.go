@@ -1,0 +1,165 @@
+package queue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// formatVersion is the version of everything under the data directory that
+// this code reads and writes. Version 1 had no journal.
+const formatVersion = 2
+
+var (
+	bucketMeta     = []byte("meta")
+	bucketMessage  = []byte("message")
+	bucketDelivery = []byte("delivery")
+	keyFormat      = []byte("format")
+	keyApplied     = []byte("applied") // the last segment of the journal that is in here
+)
+
+// ErrFormat means that the index was written by another version of waypost.
+var ErrFormat = errors.New("unknown queue format")
+
+const (
+	indexName   = "index.db"
+	journalName = "journal"
+	contentName = "content"
+)
+
+// openIndex opens the index, or makes a new one that is complete before it
+// has its name: a crash during the first start leaves nothing half made.
+func openIndex(dir string) (*bolt.DB, error) {
+	name := filepath.Join(dir, indexName)
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		if err := createIndex(dir, name); err != nil {
+			return nil, fmt.Errorf("create queue index: %w", err)
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("open queue index: %w", err)
+	}
+	if err := checkLength(name); err != nil {
+		return nil, fmt.Errorf("open queue index %s: %w", name, err)
+	}
+	db, err := bolt.Open(name, 0o600, boltOptions())
+	if err != nil {
+		return nil, fmt.Errorf("open queue index %s: %w", name, err)
+	}
+	if err := checkFormat(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("open queue index %s: %w", name, err), db.Close())
+	}
+	return db, nil
+}
+
+// checkLength finds out whether the file has every page that it says it has.
+// Reading one that is missing would end the process by a signal, so this opens
+// it in a way that reads none.
+func checkLength(name string) error {
+	info, err := os.Stat(name)
+	if err != nil || info.Size() == 0 {
+		return err // bbolt makes a new file of an empty one, which has no format
+	}
+	db, err := bolt.Open(name, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return err
+	}
+	err = db.View(func(tx *bolt.Tx) error {
+		if tx.Size() > info.Size() {
+			return fmt.Errorf("%w: it has %d of %d octets", ErrDamaged, info.Size(), tx.Size())
+		}
+		return nil
+	})
+	return errors.Join(err, db.Close())
+}
+
+func boltOptions() *bolt.Options {
+	return &bolt.Options{
+		// The free pages are found again at start, so that a commit need not
+		// write their list.
+		NoFreelistSync: true,
+		FreelistType:   bolt.FreelistMapType,
+		// Only address space: growing the map later would wait for readers.
+		InitialMmapSize: 1 << 30,
+		Timeout:         time.Second,
+	}
+}
+
+func createIndex(dir, name string) error {
+	temp := name + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := bolt.Open(temp, 0o600, boltOptions())
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{bucketMessage, bucketDelivery} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		meta, err := tx.CreateBucket(bucketMeta)
+		if err != nil {
+			return err
+		}
+		return meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion))
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, name); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func checkFormat(db *bolt.DB) error {
+	return db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil || tx.Bucket(bucketMessage) == nil || tx.Bucket(bucketDelivery) == nil {
+			return fmt.Errorf("%w: it is not a waypost queue", ErrFormat)
+		}
+		v := meta.Get(keyFormat)
+		if len(v) != 4 {
+			return fmt.Errorf("%w: no version", ErrFormat)
+		}
+		if n := binary.BigEndian.Uint32(v); n == 0 || n > formatVersion {
+			return fmt.Errorf("%w: version %d, this program reads version %d", ErrFormat, n, formatVersion)
+		}
+		return nil
+	})
+}
+
+// syncDir makes the names in dir durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// deliveryKey names one delivery: in the index, the ID and the index in big
+// endian, so that the deliveries of a message are together and in order.
+type deliveryKey struct {
+	id    ID
+	index uint16
+}
+
+func (d *Delivery) key() deliveryKey { return deliveryKey{d.ID, d.Index} }
+
+func (k deliveryKey) bytes() []byte { return binary.BigEndian.AppendUint16(k.id.key(), k.index) }
+
+func parseDeliveryKey(b []byte) (deliveryKey, bool) {
+	if len(b) != 10 {
+		return deliveryKey{}, false
+	}
+	return deliveryKey{ID(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint16(b[8:])}, true
+}

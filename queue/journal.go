@@ -1,0 +1,234 @@
+package queue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// segmentSize is where a segment of the journal ends. A larger one makes
+// fewer checkpoints, and costs twice its size in memory while the queue
+// fills.
+const segmentSize = 16 << 20
+
+// A record of the journal is one batch of changes:
+//
+//	magic 4, length of the changes 4, segment 8, CRC-32C 4, kind 1, zero 3, changes
+//
+// The checksum covers everything but itself. The number of the segment keeps
+// what an earlier use of the file left behind from passing for a record.
+const (
+	recordHead  = 24
+	recordMagic = 0x77706a31
+
+	kindBatch = 1
+	kindEnd   = 2 // nothing follows in this segment
+)
+
+// journal is the log of changes that are not in the index yet: numbered
+// segments, each a file of its own, written from front to back and synced
+// after every batch. Only the committer writes.
+type journal struct {
+	dir    string
+	size   int64 // of a segment
+	file   *os.File
+	number uint64
+	offset int64
+	buf    []byte
+}
+
+func segmentName(number uint64) string { return fmt.Sprintf("%016d", number) }
+
+const spareName = "spare"
+
+// space is what is set aside for a segment: the last batch goes over its end.
+func (j *journal) space() int64 { return j.size + j.size/4 }
+
+// full reports whether the next batch belongs into another segment.
+func (j *journal) full() bool { return j.offset >= j.size }
+
+// append writes one batch and makes it durable.
+func (j *journal) append(changes []byte) error { return j.write(kindBatch, changes) }
+
+func (j *journal) write(kind byte, changes []byte) error {
+	b := binary.BigEndian.AppendUint32(j.buf[:0], recordMagic)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(changes)))
+	b = binary.BigEndian.AppendUint64(b, j.number)
+	b = append(b, 0, 0, 0, 0, kind, 0, 0, 0)
+	b = append(b, changes...)
+	binary.BigEndian.PutUint32(b[16:], recordChecksum(b))
+	j.buf = b
+	if cap(j.buf) > 4<<20 {
+		j.buf = nil // one large batch need not be remembered
+	}
+	if _, err := j.file.WriteAt(b, j.offset); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	// Never tried again: after a failure a second sync proves nothing.
+	if err := unix.Fdatasync(int(j.file.Fd())); err != nil {
+		return fmt.Errorf("sync journal: %w", err)
+	}
+	j.offset += int64(len(b))
+	return nil
+}
+
+func recordChecksum(b []byte) uint32 {
+	return checksumOf(b[:16], b[20:])
+}
+
+// rotate ends the segment and goes on in the next one. It returns the number
+// of the one that ended.
+func (j *journal) rotate() (ended uint64, err error) {
+	if err := j.write(kindEnd, nil); err != nil {
+		return 0, err
+	}
+	ended = j.number
+	if err := j.file.Close(); err != nil {
+		return 0, fmt.Errorf("close journal: %w", err)
+	}
+	return ended, j.begin(ended + 1)
+}
+
+// begin opens a segment to be written. The spare file is used where there is
+// one: its blocks are on the disk already, so that a sync writes data only.
+func (j *journal) begin(number uint64) error {
+	name := filepath.Join(j.dir, segmentName(number))
+	if err := os.Rename(filepath.Join(j.dir, spareName), name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("begin journal segment: %w", err)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("begin journal segment: %w", err)
+	}
+	// Where space cannot be set aside, the file grows with each write.
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, j.space()); errors.Is(err, unix.ENOSPC) {
+		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
+	}
+	if err := errors.Join(f.Sync(), syncDir(j.dir)); err != nil {
+		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
+	}
+	j.file, j.number, j.offset = f, number, 0
+	return nil
+}
+
+// retire keeps the file of a segment whose changes are in the index as the
+// spare one.
+func (j *journal) retire(number uint64) error {
+	name := filepath.Join(j.dir, segmentName(number))
+	if info, err := os.Stat(name); err == nil && info.Size() > 2*j.size {
+		return os.Remove(name) // it had a very large batch
+	}
+	return os.Rename(name, filepath.Join(j.dir, spareName))
+}
+
+func (j *journal) close() error {
+	if j.file == nil {
+		return nil
+	}
+	return j.file.Close()
+}
+
+// segments returns the numbers of the segments in dir, in order.
+func segments(dir string) ([]uint64, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []uint64
+	for _, e := range entries {
+		if n, err := strconv.ParseUint(e.Name(), 10, 64); err == nil && len(e.Name()) == 16 {
+			all = append(all, n)
+		}
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// replay calls f with each batch in the segments after applied, in order. A
+// record that was being written when the power went is the last one there is;
+// anything else that does not fit is damage, and never passed over.
+func replay(dir string, applied uint64, f func(changes []byte) error) (last uint64, err error) {
+	all, err := segments(dir)
+	if err != nil {
+		return 0, err
+	}
+	last = applied
+	for _, number := range all {
+		if number <= applied {
+			continue
+		}
+		if number != last+1 {
+			return 0, fmt.Errorf("journal segment %d is %w: it is missing", last+1, ErrDamaged)
+		}
+		last = number
+		ended, err := replaySegment(dir, number, f)
+		if err != nil {
+			return 0, err
+		}
+		if !ended && number != all[len(all)-1] {
+			return 0, fmt.Errorf("journal segment %d is %w: its end is missing", number, ErrDamaged)
+		}
+	}
+	return last, nil
+}
+
+func replaySegment(dir string, number uint64, f func(changes []byte) error) (ended bool, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, segmentName(number)))
+	if err != nil {
+		return false, fmt.Errorf("read journal: %w", err)
+	}
+	for {
+		kind, changes, rest, ok := nextRecord(b, number)
+		switch {
+		case ok && kind == kindEnd:
+			return true, nil
+		case ok:
+			if err := f(changes); err != nil {
+				return false, fmt.Errorf("journal segment %d: %w", number, err)
+			}
+			b = rest
+		case laterRecord(b, number):
+			// Each batch is synced before the next one is written, so only the
+			// last can be incomplete.
+			return false, fmt.Errorf("journal segment %d is %w: a record before its last one", number, ErrDamaged)
+		default:
+			return false, nil
+		}
+	}
+}
+
+func nextRecord(b []byte, number uint64) (kind byte, changes, rest []byte, ok bool) {
+	if len(b) < recordHead || binary.BigEndian.Uint32(b) != recordMagic || binary.BigEndian.Uint64(b[8:]) != number {
+		return 0, nil, nil, false
+	}
+	n := int(binary.BigEndian.Uint32(b[4:]))
+	if n > len(b)-recordHead || binary.BigEndian.Uint32(b[16:]) != recordChecksum(b[:recordHead+n]) {
+		return 0, nil, nil, false
+	}
+	return b[20], b[recordHead : recordHead+n], b[recordHead+n:], true
+}
+
+// laterRecord reports whether a whole record of this segment stands anywhere
+// behind the start of b.
+func laterRecord(b []byte, number uint64) bool {
+	magic := binary.BigEndian.AppendUint32(nil, recordMagic)
+	for len(b) > 0 {
+		i := bytes.Index(b[1:], magic)
+		if i < 0 {
+			return false
+		}
+		b = b[1+i:]
+		if _, _, _, ok := nextRecord(b, number); ok {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,139 @@
+package queue
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// overlay holds changes that are in the journal and not in the index yet, by
+// message.
+type overlay map[ID]*row
+
+// row is what is known of one message in one overlay.
+type row struct {
+	// fresh says that nothing below knows the message.
+	fresh bool
+	// gone says that it has left; what is below does not count.
+	gone       bool
+	message    []byte // its record; nil when it stands below
+	deliveries []deliveryRow
+}
+
+type deliveryRow struct {
+	index  uint16
+	record []byte
+}
+
+// Changes, as a batch has them one after the other:
+//
+//	insert  ID 8, length, message record, number, deliveries: each index 2, length, record
+//	put     ID 8, index 2, length, delivery record
+//	remove  ID 8
+const (
+	changeInsert = 1
+	changePut    = 2
+	changeRemove = 3
+)
+
+func (o overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
+	o[id] = &row{fresh: true, message: message, deliveries: deliveries}
+}
+
+func (o overlay) put(k deliveryKey, record []byte) {
+	r := o[k.id]
+	if r == nil {
+		r = &row{}
+		o[k.id] = r
+	}
+	for i := range r.deliveries {
+		if r.deliveries[i].index == k.index {
+			r.deliveries[i].record = record
+			return
+		}
+	}
+	r.deliveries = append(r.deliveries, deliveryRow{k.index, record})
+}
+
+func (o overlay) remove(id ID) {
+	if r := o[id]; r != nil && r.fresh {
+		delete(o, id) // came and went, and nobody below need know
+		return
+	}
+	o[id] = &row{gone: true}
+}
+
+func appendInsert(b []byte, id ID, message []byte, deliveries []deliveryRow) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, changeInsert), uint64(id))
+	b = appendBytes(b, message)
+	b = binary.AppendUvarint(b, uint64(len(deliveries)))
+	for _, d := range deliveries {
+		b = appendBytes(binary.BigEndian.AppendUint16(b, d.index), d.record)
+	}
+	return b
+}
+
+func appendPut(b []byte, k deliveryKey, record []byte) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, changePut), uint64(k.id))
+	return appendBytes(binary.BigEndian.AppendUint16(b, k.index), record)
+}
+
+func appendRemove(b []byte, id ID) []byte {
+	return binary.BigEndian.AppendUint64(append(b, changeRemove), uint64(id))
+}
+
+func appendBytes(b, p []byte) []byte { return append(binary.AppendUvarint(b, uint64(len(p))), p...) }
+
+// replay applies the changes of one batch. The records are parts of b.
+func (o overlay) replay(b []byte) error {
+	d := decoder{b: b}
+	for d.at < len(b) && !d.bad {
+		switch kind := d.octet(); kind {
+		case changeInsert:
+			id, message := d.id(), d.bytes()
+			rows := make([]deliveryRow, 0, 1)
+			for range min(d.number(), uint64(len(b))) {
+				rows = append(rows, deliveryRow{d.index(), d.bytes()})
+			}
+			o.insert(id, message, rows)
+		case changePut:
+			o.put(deliveryKey{d.id(), d.index()}, d.bytes())
+		case changeRemove:
+			o.remove(d.id())
+		default:
+			return fmt.Errorf("change of kind %d is %w", kind, ErrDamaged)
+		}
+	}
+	if d.bad {
+		return fmt.Errorf("batch is %w", ErrDamaged)
+	}
+	return nil
+}
+
+func (d *decoder) bytes() []byte { return d.take(d.number()) }
+
+func (d *decoder) id() ID {
+	if b := d.take(8); b != nil {
+		return ID(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+func (d *decoder) index() uint16 {
+	if b := d.take(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
+// ids returns the messages of an overlay, from one on, in order.
+func (o overlay) ids(from ID) []ID {
+	var all []ID
+	for id := range o {
+		if id >= from {
+			all = append(all, id)
+		}
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,346 @@
+package queue
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// openTestStore opens a store with small segments, so that checkpoints are
+// frequent.
+func openTestStore(t testing.TB, dir string) *store {
+	t.Helper()
+	s, err := openStore(dir, 4096, func(err error) { t.Errorf("failed: %v", err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// must commits one operation.
+func must(t testing.TB, s *store, change func(*batch)) {
+	t.Helper()
+	err := s.commit(func(b *batch) {
+		b.run(func(b *batch) error {
+			change(b)
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func insertOne(t testing.TB, s *store, id ID, content string) {
+	t.Helper()
+	must(t, s, func(b *batch) { b.insert(id, []byte(content), []deliveryRow{{0, []byte("d" + content)}}) })
+}
+
+// copyDir is what a crash leaves: everything that was written.
+func copyDir(t testing.TB, from string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// contents returns every message of a store with its deliveries, as text.
+func contents(t testing.TB, s *store) map[ID]string {
+	t.Helper()
+	all := map[ID]string{}
+	err := s.view(func(v *view) error {
+		last := ID(0)
+		return v.each(0, func(id ID) bool {
+			if id <= last {
+				t.Errorf("%d after %d", id, last)
+			}
+			last = id
+			record, _ := v.message(id)
+			all[id] = string(record)
+			for _, d := range v.deliveries(id) {
+				all[id] += fmt.Sprintf(" %d:%s", d.index, d.record)
+				if !bytes.Equal(v.delivery(deliveryKey{id, d.index}), d.record) {
+					t.Errorf("delivery %d of %d is found in two forms", d.index, id)
+				}
+			}
+			return true
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Whatever is done in whatever order, with crashes and clean stops between, the
+// store has what a simple map has. Every step syncs, so there are few checks
+// here; -rapid.checks=1000 is for a quiet night.
+func TestStoreModel(t *testing.T) {
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		if err := checks.Value.Set("8"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		dir := t.TempDir()
+		s := openTestStore(t, dir)
+		defer func() { s.close() }()
+		type message struct {
+			record     string
+			deliveries map[uint16]string
+		}
+		model := map[ID]*message{}
+		next := ID(1)
+		value := func(name string) string {
+			return fmt.Sprintf("%s-%d", name, next) + string(bytes.Repeat([]byte{'x'}, rapid.SampledFrom([]int{0, 10, 500, 5000}).Draw(rt, "size")))
+		}
+		some := func() ID {
+			ids := make([]ID, 0, len(model))
+			for id := range model {
+				ids = append(ids, id)
+			}
+			slices.Sort(ids)
+			return rapid.SampledFrom(ids).Draw(rt, "message")
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"insert": func(*rapid.T) {
+				m := &message{value("message"), map[uint16]string{}}
+				var rows []deliveryRow
+				for i := range rapid.IntRange(1, 3).Draw(rt, "deliveries") {
+					m.deliveries[uint16(i)] = value("delivery")
+					rows = append(rows, deliveryRow{uint16(i), []byte(m.deliveries[uint16(i)])})
+				}
+				must(t, s, func(b *batch) { b.insert(next, []byte(m.record), rows) })
+				model[next] = m
+				next++
+			},
+			"put": func(*rapid.T) {
+				if len(model) == 0 {
+					return
+				}
+				id, index, v := some(), uint16(rapid.IntRange(0, 4).Draw(rt, "index")), value("changed")
+				must(t, s, func(b *batch) { b.put(deliveryKey{id, index}, []byte(v)) })
+				model[id].deliveries[index] = v
+			},
+			"remove": func(*rapid.T) {
+				if len(model) == 0 {
+					return
+				}
+				id := some()
+				must(t, s, func(b *batch) { b.remove(id) })
+				delete(model, id)
+			},
+			"crash": func(*rapid.T) {
+				<-s.checkpoint // a copy of files that are being written is no crash
+				dir = copyDir(t, dir)
+				if err := s.close(); err != nil {
+					t.Fatal(err)
+				}
+				s = openTestStore(t, dir)
+			},
+			"stop": func(*rapid.T) {
+				if err := s.close(); err != nil {
+					t.Fatal(err)
+				}
+				s = openTestStore(t, dir)
+			},
+			"": func(*rapid.T) {
+				want := map[ID]string{}
+				for id, m := range model {
+					want[id] = m.record
+					for i := range uint16(5) {
+						if d, ok := m.deliveries[i]; ok {
+							want[id] += fmt.Sprintf(" %d:%s", i, d)
+						}
+					}
+				}
+				s.view(func(v *view) error {
+					for id := ID(1); id < next; id++ {
+						record, _ := v.message(id)
+						if model[id] == nil && (record != nil || v.delivery(deliveryKey{id, 0}) != nil || len(v.deliveries(id)) > 0) {
+							rt.Fatalf("message %d was removed, and something of it is there", id)
+						}
+					}
+					return nil
+				})
+				got := contents(t, s)
+				if len(got) != len(want) {
+					rt.Fatalf("%d messages, want %d", len(got), len(want))
+				}
+				for id := range want {
+					if got[id] != want[id] {
+						rt.Fatalf("message %d is %.80q, want %.80q", id, got[id], want[id])
+					}
+				}
+			},
+		})
+	})
+}
+
+// A batch that was being written when the power went is forgotten, whatever
+// part of it is there; what was synced before is not.
+func TestTornTail(t *testing.T) {
+	dir := t.TempDir()
+	s, err := openStore(dir, 1<<16, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	for id := range ID(5) {
+		insertOne(t, s, id+1, "content of some length")
+	}
+	before := s.journal.offset
+	insertOne(t, s, 6, "the last one")
+	name := filepath.Join(journalName, segmentName(s.journal.number))
+	whole, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := before; cut < s.journal.offset; cut += 5 {
+		torn := slices.Clone(whole)
+		clear(torn[cut:])
+		for what, b := range map[string][]byte{"zeros behind": torn, "nothing behind": torn[:cut]} {
+			again := copyDir(t, dir)
+			if err := os.WriteFile(filepath.Join(again, name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s2 := openTestStore(t, again)
+			if got := contents(t, s2); len(got) != 5 || got[5] == "" {
+				t.Errorf("cut at %d, %s: %d messages", cut-before, what, len(got))
+			}
+			// What comes after the cut one must not be taken for lost.
+			insertOne(t, s2, 7, "new")
+			again = copyDir(t, again)
+			s2.close()
+			s2 = openTestStore(t, again)
+			if got := contents(t, s2); len(got) != 6 {
+				t.Errorf("cut at %d, %s, and one more: %d messages", cut-before, what, len(got))
+			}
+			s2.close()
+		}
+	}
+}
+
+// Damage that no power failure explains is never passed over.
+func TestDamagedJournalIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, dir string, number uint64){
+		"a flipped bit before the last record": func(t *testing.T, dir string, number uint64) {
+			b, err := os.ReadFile(filepath.Join(dir, segmentName(number)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[recordHead+3] ^= 1
+			if err := os.WriteFile(filepath.Join(dir, segmentName(number)), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a missing segment": func(t *testing.T, dir string, number uint64) {
+			if err := os.Rename(filepath.Join(dir, segmentName(number)), filepath.Join(dir, segmentName(number+1))); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a segment without its end": func(t *testing.T, dir string, number uint64) {
+			if err := os.WriteFile(filepath.Join(dir, segmentName(number+1)), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, err := openStore(dir, 1<<16, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.close()
+			for id := range ID(3) {
+				insertOne(t, s, id+1, "x")
+			}
+			again := copyDir(t, dir)
+			spoil(t, filepath.Join(again, journalName), s.journal.number)
+			if _, err := openStore(again, 1<<16, nil); !errors.Is(err, ErrDamaged) {
+				t.Errorf("opened: %v", err)
+			}
+		})
+	}
+}
+
+// What an earlier use of the file left behind is no part of the journal.
+func TestReusedSegment(t *testing.T) {
+	dir := t.TempDir()
+	s := openTestStore(t, dir)
+	for id := range ID(200) {
+		insertOne(t, s, id+1, "some content, so that segments fill up")
+	}
+	<-s.checkpoint
+	if _, err := os.Stat(filepath.Join(dir, journalName, spareName)); err != nil {
+		t.Fatalf("no segment was kept for use again: %v", err)
+	}
+	for id := range ID(200) {
+		if id%10 == 0 {
+			again := copyDir(t, dir)
+			s2 := openTestStore(t, again)
+			if got := contents(t, s2); len(got) != 200+int(id) {
+				t.Fatalf("%d messages, want %d", len(got), 200+id)
+			}
+			s2.close()
+		}
+		insertOne(t, s, 1000+id, "y")
+		<-s.checkpoint
+	}
+	s.close()
+}
+
+// What comes and goes between two checkpoints leaves nothing in the index.
+func TestShortLivedMessagesStayOutOfTheIndex(t *testing.T) {
+	s := openTestStore(t, t.TempDir())
+	writes := func() int64 {
+		stats := s.db.Stats()
+		return stats.TxStats.GetWrite()
+	}
+	before := writes()
+	for id := range ID(20) {
+		insertOne(t, s, id+1, "x")
+		must(t, s, func(b *batch) { b.remove(id + 1) })
+	}
+	if n := writes() - before; n != 0 {
+		t.Errorf("%d writes to the index", n)
+	}
+	if len(s.active) != 0 {
+		t.Errorf("%d rows in memory", len(s.active))
+	}
+	s.close()
+}
+
+func FuzzJournal(f *testing.F) {
+	dir := f.TempDir()
+	s := openTestStore(f, dir)
+	insertOne(f, s, 1, "x")
+	must(f, s, func(b *batch) { b.put(deliveryKey{1, 3}, []byte("y")) })
+	must(f, s, func(b *batch) { b.remove(1) })
+	b, err := os.ReadFile(filepath.Join(dir, journalName, segmentName(s.journal.number)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	s.close()
+	f.Add(b[:s.journal.offset])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		name := filepath.Join(t.TempDir(), segmentName(1))
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o := overlay{}
+		if _, err := replay(filepath.Dir(name), 0, o.replay); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Errorf("replay: %v", err)
+		}
+		overlay{}.replay(b)
+	})
+}
