@@ -80,9 +80,9 @@ func checkLength(name string) error {
 
 func boltOptions() *bolt.Options {
 	return &bolt.Options{
-		// The free pages are found again at start, so that a commit need not
-		// write their list.
-		NoFreelistSync: true,
+		// The list of free pages is written at each checkpoint: finding them
+		// again at start would mean to read every page.
+		NoFreelistSync: false,
 		FreelistType:   bolt.FreelistMapType,
 		// Only address space: growing the map later would wait for readers.
 		InitialMmapSize: 1 << 30,
