@@ -56,7 +56,7 @@ func (s *store) recover() error {
 	}
 	if last > applied {
 		if err := s.bringIn(found, last); err != nil {
-			return err
+			return fmt.Errorf("%w: bring the journal in: %w", ErrStore, err)
 		}
 	}
 	old, err := segments(s.journal.dir)
@@ -68,7 +68,10 @@ func (s *store) recover() error {
 			return err
 		}
 	}
-	return s.journal.begin(last + 1)
+	if err := s.journal.begin(last + 1); err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return nil
 }
 
 // applied returns the last segment whose changes are in the index.

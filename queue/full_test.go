@@ -1,0 +1,75 @@
+//go:build interop
+
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// On a disk without room nothing is acknowledged that is not kept: the queue
+// says ErrNoRoom before that, stops for good when it was not asked, and has
+// everything that it acknowledged once there is room again.
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("mounting a small file system takes root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("waypost-test", dir, "tmpfs", 0, "size=96m"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	w := &world{}
+	q := open(t, w, func(o *Options) { o.Dir, o.MinFree = dir, 8<<20 })
+	kept := map[ID]bool{}
+	content := strings.Repeat("x", 50_000)
+	said := false
+	for range 4000 {
+		q.room.asked = time.Time{} // it asks once a second, and this is faster
+		said = said || errors.Is(q.Room(int64(len(content))), ErrNoRoom)
+		d := q.NewDraft()
+		io.WriteString(d, content)
+		if err := d.Commit(Envelope{ReversePath: path("s@a.test")}, []Recipient{{Path: path("r@b.test")}}); err != nil {
+			if !errors.Is(err, ErrStore) {
+				t.Errorf("refused with %v", err)
+			}
+			break
+		}
+		kept[d.ID()] = true
+	}
+	<-q.Failed()
+	if !said {
+		t.Error("there was room to the end")
+	}
+	q.Close()
+
+	// While the disk is full, a start says so and changes nothing.
+	if q, err := Open(Options{Dir: dir, Deliverer: w, Router: w, Reporter: w}); err == nil {
+		q.Close()
+	} else if !errors.Is(err, ErrStore) {
+		t.Errorf("start on a full disk: %v", err)
+	}
+	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT, "size=512m"); err != nil {
+		t.Fatal(err)
+	}
+	q = open(t, w, func(o *Options) { o.Dir = dir })
+	for id := range kept {
+		if _, err := q.Show(id); err != nil {
+			t.Errorf("%s was acknowledged: %v", id, err)
+		}
+	}
+	if err := q.Close(); err != nil {
+		t.Error(fmt.Errorf("close: %w", err))
+	}
+	t.Logf("%d messages kept", len(kept))
+}
