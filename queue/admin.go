@@ -30,7 +30,19 @@ type Entry struct {
 	ID ID
 	Envelope
 	Deliveries []*Delivery
+	// Damaged says that a record of the message does not match its checksum.
+	// It is not attempted, and nothing but its ID and arrival is known.
+	Damaged bool
 }
+
+// damaged is the entry of a message that cannot be read.
+func damaged(id ID) Entry {
+	return Entry{ID: id, Envelope: Envelope{Arrival: id.Arrived()}, Damaged: true}
+}
+
+// byContent reports whether f asks for something that a damaged message does
+// not tell.
+func (f *Filter) byContent() bool { return f.ToDomain != "" || f.From != "" || f.State != "" }
 
 func (f *Filter) match(e *Entry) bool {
 	if f.OlderThan > 0 && time.Since(e.Arrival) < f.OlderThan {
@@ -109,8 +121,12 @@ func (q *Queue) List(f Filter, after ID, limit int) (entries []Entry, more bool,
 					return false
 				}
 				scanned++
-				if e, err := q.entry(v, id); err == nil && f.match(&e) {
+				e, err := q.entry(v, id)
+				switch {
+				case err == nil && f.match(&e):
 					entries = append(entries, e)
+				case errors.Is(err, ErrDamaged) && !f.byContent():
+					entries = append(entries, damaged(id))
 				}
 				return true
 			})
@@ -125,13 +141,13 @@ func (q *Queue) listIDs(v *view, f Filter, after ID, found func(Entry)) error {
 			continue
 		}
 		e, err := q.entry(v, id)
-		if errors.Is(err, ErrUnknown) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrDamaged):
+			found(damaged(id))
+		case errors.Is(err, ErrUnknown):
+		case err != nil:
 			return err
-		}
-		if f.match(&e) {
+		case f.match(&e):
 			found(e)
 		}
 	}

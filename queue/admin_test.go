@@ -347,6 +347,16 @@ func TestDamage(t *testing.T) {
 					return b.Put(key, record)
 				})
 				q = open(t, w, func(o *Options) { o.Dir = q.dir })
+				entries, _, err := q.List(Filter{}, 0, 10)
+				if err != nil || len(entries) != 2 || !entries[0].Damaged || entries[0].ID != bad || entries[1].Damaged {
+					t.Errorf("listed: %+v, %v", entries, err)
+				}
+				if entries, _, _ := q.List(Filter{From: "a.test"}, 0, 10); len(entries) != 1 {
+					t.Errorf("listed by sender: %+v", entries)
+				}
+				if n, err := q.Hold(Filter{IDs: []ID{bad}}); n != 0 || err != nil {
+					t.Errorf("held %d, %v", n, err)
+				}
 				stop := running(t, q)
 				synctest.Wait()
 				if len(w.tried("good")) != 1 || len(w.tried("bad")) != 0 {

@@ -73,6 +73,9 @@ func newRow(m *control.Message, now time.Time) row {
 		m.ID, span(time.Duration(m.AgeSeconds * float64(time.Second))), size(m.Size), m.State,
 		strconv.Itoa(m.Attempts), until(m.NextAttempt, now), mailbox(m.From),
 	}
+	if m.State == control.StateDamaged {
+		r[columnFrom], r[columnLast] = "-", "a record of it is damaged"
+	}
 	waiting := 0
 	for i := range m.Recipients {
 		to := &m.Recipients[i]

@@ -21,6 +21,9 @@ func (h *handler) message(e *queue.Entry, now time.Time) Message {
 		}
 	}
 	m.sumUp()
+	if e.Damaged {
+		m.State, m.Held = StateDamaged, false
+	}
 	return m
 }
 

@@ -20,6 +20,7 @@ type Message struct {
 	AgeSeconds float64 `json:"age_seconds"`
 	// State is that of the recipients that wait: StateHeld when all of them are
 	// on hold, else StateDeferred when one of them was tried, else StateQueued.
+	// It is StateDamaged when the message cannot be read.
 	State string `json:"state"`
 	// Held says that every recipient that waits is on hold.
 	Held bool `json:"held"`
@@ -37,12 +38,13 @@ type Message struct {
 	Recipients []Recipient `json:"recipients"`
 }
 
-// States of a message and of a recipient. A recipient's is StateHeld never:
-// hold is apart, in Held.
+// States of a message and of a recipient. A recipient's is never StateHeld,
+// since hold is apart, in Held, nor StateDamaged.
 const (
 	StateQueued    = "queued"    // not tried yet
 	StateDeferred  = "deferred"  // tried, and to be tried again
 	StateHeld      = "held"      // not tried until it is released
+	StateDamaged   = "damaged"   // a record does not match its checksum: set aside
 	StateDelivered = "delivered" // final
 	StateFailed    = "failed"    // final
 	StateExpired   = "expired"   // final
@@ -52,7 +54,7 @@ const (
 type Recipient struct {
 	// Address is the forward-path without its angle brackets.
 	Address string `json:"address"`
-	// State is one of the constants, but not StateHeld.
+	// State is one of the constants, but not StateHeld or StateDamaged.
 	State string `json:"state"`
 	// Destination is the next hop that the recipient waits for.
 	Destination string `json:"destination"`
