@@ -449,6 +449,16 @@ func TestFailedCommitIsFinal(t *testing.T) {
 	}
 	wg.Wait()
 	<-q.Failed()
+	// Its record may be on disk all the same: then it needs its content.
+	d := q.NewDraft()
+	io.WriteString(d, strings.Repeat("x", inlineLimit+1))
+	if err := d.Commit(Envelope{}, []Recipient{{Path: path("r@b.test")}}); !errors.Is(err, ErrStore) {
+		t.Errorf("committed: %v", err)
+	}
+	d.Discard()
+	if _, err := os.Stat(q.contentFile(d.ID())); err != nil {
+		t.Errorf("the content is gone: %v", err)
+	}
 	if !errors.Is(q.Err(), ErrStore) {
 		t.Errorf("Err: %v", q.Err())
 	}

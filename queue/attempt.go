@@ -75,9 +75,9 @@ func (q *Queue) conclude(to *destination, m *Message, d *Delivery, out Outcome) 
 // destination that all of them wait for.
 func (q *Queue) settleWaiting(to *destination, result Result) {
 	now := time.Now()
-	expired := func(id ID) bool { return !now.Before(q.opts.Retry.expiry(id)) }
+	expired := func(id ID) bool { return !now.Before(q.opts.Retry.expiry(id.Arrived())) }
 	late := func(it item) bool {
-		warn := q.opts.Retry.warnAt(it.id)
+		warn := q.opts.Retry.warnAt(it.id.Arrived())
 		return expired(it.id) || !it.warned && !warn.IsZero() && !now.Before(warn)
 	}
 	for _, key := range q.sched.overdue(to, late) {

@@ -94,7 +94,12 @@ func (d *Draft) sync() error {
 func (d *Draft) Discard() {
 	if d.file != nil {
 		d.file.Close()
-		os.Remove(d.file.Name()) // an orphan is found at start
+		// After a failed commit nobody knows whether the message is on disk.
+		// If it is, it needs its content; if not, the file is an orphan, and
+		// those are found at start.
+		if d.queue.Err() == nil {
+			os.Remove(d.file.Name())
+		}
 		d.file = nil
 	}
 	d.buf = nil

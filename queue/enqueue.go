@@ -12,7 +12,8 @@ const maxTogether = 100
 // Commit puts the message in the queue. When it returns nil, content and
 // envelope are on disk and will be delivered or reported on (RFC 5321 §6.1).
 // The envelope's Size is set here, and its Arrival if it is zero; each
-// recipient begins as Queued. After an error the message is not in the queue.
+// recipient begins as Queued. After an error the message is not in the queue,
+// but for ErrStore: then nobody knows before the next start.
 func (d *Draft) Commit(env Envelope, recipients []Recipient) error {
 	p, err := d.prepare(env, recipients)
 	if err != nil {

@@ -206,6 +206,37 @@ func TestFiveDays(t *testing.T) {
 	})
 }
 
+// When the clock has gone back, new IDs go on from the old time. A message
+// lives as long as it should all the same.
+func TestLifetimeAfterTheClockWentBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		w.answer = func(m *Message, d *Delivery) Outcome {
+			if m.ReversePath.IsNull() {
+				return all(d, Result{State: Delivered})
+			}
+			return all(d, deferred("not now"))
+		}
+		q := open(t, w, func(o *Options) { o.Retry.WarnAfter = 4 * time.Hour })
+		defer running(t, q)()
+		q.ids.last = ID(time.Now().AddDate(1, 0, 0).UnixMilli()) << counterBits
+		start := time.Now()
+		enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		time.Sleep(6 * 24 * time.Hour)
+		synctest.Wait()
+		tried := w.tried("r")
+		if last := tried[len(tried)-1].Sub(start).Round(time.Second); last != 5*24*time.Hour {
+			t.Errorf("tried until %v", last)
+		}
+		if got := w.reported(); len(got) != 2 || got[0].Kind != ReportDelay || got[1].Kind != ReportFailure {
+			t.Errorf("reports: %+v", got)
+		}
+		if s := q.Stats(); s.Messages != 0 {
+			t.Errorf("left: %+v", s)
+		}
+	})
+}
+
 func TestWarnsAtItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}

@@ -38,30 +38,31 @@ func (p *RetryPolicy) interval(attempts int, random float64) time.Duration {
 }
 
 // expiry returns when a message is given up.
-func (p *RetryPolicy) expiry(id ID) time.Time { return id.Arrived().Add(p.Lifetime) }
+func (p *RetryPolicy) expiry(arrival time.Time) time.Time { return arrival.Add(p.Lifetime) }
 
 // next returns when to try again. The last attempt is made when the lifetime
 // ends, not one interval before: nothing expires without having been tried
 // after its time.
-func (p *RetryPolicy) next(id ID, attempts int, now time.Time, random float64) time.Time {
+func (p *RetryPolicy) next(arrival time.Time, attempts int, now time.Time, random float64) time.Time {
 	next := now.Add(p.interval(attempts, random))
-	if end := p.expiry(id); next.After(end) && now.Before(end) {
+	if end := p.expiry(arrival); next.After(end) && now.Before(end) {
 		return end
 	}
 	return next
 }
 
 // warnAt returns when the sender is warned; zero when never.
-func (p *RetryPolicy) warnAt(id ID) time.Time {
+func (p *RetryPolicy) warnAt(arrival time.Time) time.Time {
 	if p.WarnAfter == 0 {
 		return time.Time{}
 	}
-	return id.Arrived().Add(p.WarnAfter)
+	return arrival.Add(p.WarnAfter)
 }
 
-// due returns when something is to be done for d: an attempt or a warning.
+// due returns when something is to be done for d: an attempt or a warning. The
+// time in the ID will do here; it is wrong only after the clock went back.
 func (p *RetryPolicy) due(d *Delivery) time.Time {
-	if warn := p.warnAt(d.ID); !d.Warned && !warn.IsZero() && warn.Before(d.Next) {
+	if warn := p.warnAt(d.ID.Arrived()); !d.Warned && !warn.IsZero() && warn.Before(d.Next) {
 		return warn
 	}
 	return d.Next
