@@ -51,7 +51,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	}
 	// Serve has closed the listener; this ends the connections it left.
 	_ = srv.Close()
-	return fmt.Errorf("serve metrics on %s: %w", ln.Addr(), err)
+	return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)
 }
 
 // shutdown lets running requests finish for a little while, then ends them.

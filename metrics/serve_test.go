@@ -53,7 +53,7 @@ func TestServeSaysWhyItEnded(t *testing.T) {
 	ln := newPipeListener()
 	ln.Close()
 	err := Serve(t.Context(), ln, http.NotFoundHandler())
-	if !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "serve metrics on pipe: ") {
+	if !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "serve HTTP on pipe: ") {
 		t.Errorf("Serve on a closed listener: %v, want one that wraps net.ErrClosed and names the address", err)
 	}
 }

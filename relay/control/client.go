@@ -45,7 +45,7 @@ func Dial(path string) (*Client, error) {
 	c.http = &http.Client{Transport: &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connection(ctx) },
 		ResponseHeaderTimeout:  answerTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
+		MaxResponseHeaderBytes: 8 << 10,
 		MaxIdleConns:           1,
 	}}
 	return c, nil

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"waypost/metrics"
 	"waypost/queue"
 )
 
@@ -77,7 +78,7 @@ func TestServeSaysWhyItEnded(t *testing.T) {
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := serve(t.Context(), ln, newHandler(&fake{})); !errors.Is(err, net.ErrClosed) {
+	if err := metrics.Serve(t.Context(), ln, newHandler(&fake{})); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want net.ErrClosed", err)
 	}
 }
@@ -130,7 +131,7 @@ func TestBadRequests(t *testing.T) {
 
 func TestHugeHeaderIsRefused(t *testing.T) {
 	c, _ := connect(t, &fake{})
-	got := raw(t, c, "GET /v1/stats HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 2*maxHeaderBytes)+"\r\n")
+	got := raw(t, c, "GET /v1/stats HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 2*8<<10)+"\r\n")
 	if !strings.HasPrefix(got, "HTTP/1.1 431") {
 		t.Errorf("the answer is %q", got)
 	}

@@ -17,7 +17,7 @@
 // that who asked can stop between two of them.
 //
 // The package refuses peers that are neither root nor the user that waypost
-// runs as, requests over 64 KiB, and more than 32 connections at once (further
+// runs as, requests over 64 KiB, and more than 64 connections at once (further
 // ones wait). It refuses to change everything at once unless it is told so in
 // as many words. It never puts a message into the queue.
 //
