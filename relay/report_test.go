@@ -1,0 +1,118 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"waypost/queue"
+	"waypost/relay/smtp"
+)
+
+// outside is what a queue needs that only keeps a message.
+type outside struct {
+	queue.Deliverer
+	reporter
+}
+
+func (outside) Destination(*queue.Envelope, *queue.Recipient) string { return "b.example" }
+
+// kept returns a queued message as a reporter is given it.
+func kept(t *testing.T, env queue.Envelope, content string) *queue.Message {
+	t.Helper()
+	given := make(chan *queue.Message, 1)
+	o := &outside{reporter: reporter{hostname: "relay.example"}}
+	o.Deliverer = deliverFunc(func(m *queue.Message, d *queue.Delivery) queue.Outcome {
+		given <- m // once: it is deferred for longer than the test takes
+		return queue.Outcome{Results: []queue.Result{{State: queue.Deferred}}}
+	})
+	q, err := queue.Open(queue.Options{Dir: t.TempDir(), Deliverer: o, Router: o, Reporter: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		q.Run(ctx, time.Second)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	d := q.NewDraft()
+	if _, err := io.WriteString(d, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Commit(env, []queue.Recipient{{Path: smtp.Path{Local: "r", Domain: "b.example"}}}); err != nil {
+		t.Fatal(err)
+	}
+	return <-given
+}
+
+// deliverFunc is a Deliverer.
+type deliverFunc func(m *queue.Message, d *queue.Delivery) queue.Outcome
+
+func (f deliverFunc) Deliver(_ context.Context, m *queue.Message, d *queue.Delivery) queue.Outcome {
+	return f(m, d)
+}
+
+// TestReports: what the queue knows of a message ends up in the fields of the
+// report, for each kind of it.
+func TestReports(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := queue.Recipient{
+		Path: smtp.Path{Local: "r", Domain: "b.example"}, OriginalRecipient: "rfc822;x+40y", LastAttempt: at,
+		Last: queue.Result{Reply: smtp.NewReply(451, smtp.EnhancedCode{4, 7, 1}, "try later"), Status: smtp.EnhancedCode{4, 7, 1}, Host: "mx.b.example[192.0.2.1]:25"},
+	}
+	silent := queue.Recipient{Path: r.Path, LastAttempt: at, Last: queue.Result{Reason: "connect to mx: refused", Status: smtp.EnhancedCode{4, 4, 1}, Host: "mx[192.0.2.1]:25"}}
+	for _, tc := range []struct {
+		name      string
+		kind      queue.ReportKind
+		recipient queue.Recipient
+		state     queue.State
+		ret       string
+		has, not  []string
+	}{
+		{"delay", queue.ReportDelay, r, queue.Deferred, "FULL",
+			[]string{"Action: delayed", "Status: 4.7.1", "Will-Retry-Until: Wed, 7 Jan 2026", "Remote-MTA: dns; mx.b.example\r", "Diagnostic-Code: smtp; 451 4.7.1 try later", "Original-Recipient: rfc822; x@y", "Subject: mine"},
+			[]string{"the body"}},
+		{"failure, whole message", queue.ReportFailure, r, queue.Failed, "FULL", []string{"Action: failed", "Original-Envelope-Id: e1", "Received-From-MTA: dns; client ([192.0.2.9])", "the body"}, []string{"Will-Retry-Until"}},
+		{"failure, header only", queue.ReportFailure, r, queue.Failed, "HDRS", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
+		{"expired", queue.ReportFailure, r, queue.Expired, "HDRS", []string{"Action: failed", "Status: 4.4.7", "Diagnostic-Code: smtp; 451"}, nil},
+		{"expired, nobody answered", queue.ReportFailure, silent, queue.Expired, "HDRS", []string{"Status: 4.4.7", "connect to mx: refused"}, []string{"Remote-MTA", "Diagnostic-Code"}},
+		{"relayed", queue.ReportSuccess, r, queue.Delivered, "HDRS", []string{"Action: relayed"}, []string{"the body", "Will-Retry-Until"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := kept(t, queue.Envelope{ReversePath: smtp.Path{Local: "s", Domain: "a.example"}, EnvelopeID: "e1", Return: tc.ret, Client: "client ([192.0.2.9])"},
+				"Subject: mine\r\n\r\nthe body\r\n")
+			tc.recipient.State = tc.state
+			if tc.kind == queue.ReportSuccess {
+				tc.recipient.Last.Reply, tc.recipient.Last.Status = smtp.NewReply(250, smtp.EnhancedCode{2, 0, 0}, "ok"), smtp.EnhancedCode{2, 0, 0}
+			}
+			var b bytes.Buffer
+			_, _, err := (&reporter{hostname: "relay.example"}).Compose(&b, queue.Report{
+				Kind: tc.kind, Message: m, Recipients: []queue.Recipient{tc.recipient}, RetryUntil: at.AddDate(0, 0, 5),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range append(tc.has, "Reporting-MTA: dns; relay.example", "To: <s@a.example>", "Final-Log-ID: "+m.ID.String()) {
+				if !strings.Contains(b.String(), want) {
+					t.Errorf("no %q in\n%s", want, b.String())
+				}
+			}
+			for _, not := range tc.not {
+				if strings.Contains(b.String(), not) {
+					t.Errorf("%q is in\n%s", not, b.String())
+				}
+			}
+		})
+	}
+}
