@@ -137,6 +137,9 @@ type Queue struct {
 	// MinFree is the free space on the queue's file system below which no new
 	// mail is taken. Default 256MB.
 	MinFree Size `toml:"min_free"`
+	// Ephemeral lets the queue be where it does not outlive the host or the
+	// container: on tmpfs, ramfs or overlayfs. Default false.
+	Ephemeral bool `toml:"ephemeral"`
 }
 
 // Route sends some recipients' mail to named next hops.

@@ -108,6 +108,11 @@ func assignScalar(field any, l literal) (err error) {
 			return l.wants("a whole number")
 		}
 		*field, err = parseInt(l.text)
+	case *bool:
+		if !l.is(kindBoolean) {
+			return l.wants("true or false")
+		}
+		*field, err = parseBool(l.text)
 	case *float64:
 		if !l.is(kindFloat, kindInteger) {
 			return l.wants("a number")
@@ -140,6 +145,13 @@ func parseInt(text string) (int, error) {
 		return 0, fmt.Errorf("%q is not a whole number", text)
 	}
 	return int(n), nil
+}
+
+func parseBool(text string) (bool, error) {
+	if text != "true" && text != "false" {
+		return false, fmt.Errorf("%q is neither true nor false", text)
+	}
+	return text == "true", nil
 }
 
 func parseFloat(text string) (float64, error) {

@@ -42,6 +42,7 @@ import (
 	"waypost/relay/control"
 	"waypost/relay/inbound"
 	"waypost/relay/outbound"
+	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
 )
 
@@ -74,6 +75,13 @@ type Relay struct {
 func New(c *configs.Config, o Options) (*Relay, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	warning, err := CheckStorage(c)
+	if err != nil {
+		return nil, err
+	}
+	if warning != "" {
+		o.Log.Warn("storage", "warning", smtp.Printable(warning))
 	}
 	r := &Relay{config: c, log: o.Log, registry: prometheus.NewRegistry()}
 	r.metrics = metrics.New(r.registry)

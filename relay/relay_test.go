@@ -42,7 +42,7 @@ func startLogged(t testing.TB, port int, edit func(*configs.Config), log *slog.L
 	c.Listeners[0].Address, c.Metrics.Address = "127.0.0.1:0", "127.0.0.1:0"
 	c.Resolver.Servers, c.Delivery.AllowPrivate = []string{dns.Addr}, []string{"127.0.0.0/8"}
 	c.Delivery.SMTPPort = port
-	c.Queue.MinFree = 0
+	c.Queue.MinFree, c.Queue.Ephemeral = 0, true
 	if edit != nil {
 		edit(&c)
 	}

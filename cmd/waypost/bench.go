@@ -150,6 +150,7 @@ func (o *benchOptions) runOwn(ctx context.Context, table *tabwriter.Writer, endT
 	}
 	c := configs.Default()
 	c.Hostname, c.DataDir = "bench.example", dir
+	c.Queue.Ephemeral = true // wherever temporary files are
 	c.Listeners[0].Address, c.Metrics.Address = "127.0.0.1:0", ""
 	c.Limits.ConnectionsPerAddress, c.Limits.Connections = 1000, 1000
 	c.Routes = []configs.Route{{To: "*", Via: []string{via}, TLS: configs.TLSNone}}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"waypost/relay"
+	"waypost/relay/smtp"
 )
 
 func (p *program) checkCommand() *cobra.Command {
@@ -14,7 +17,8 @@ func (p *program) checkCommand() *cobra.Command {
 wrong with it at once, one line each, with its place. The exit code is then 78.
 What is suspicious but works is a warning, and the exit code is 0.
 
-Nothing is opened, listened on or looked up, so it can run beside a waypost
+The file system that the data directory is on is looked at as well: waypost does
+not start on one that keeps no mail. Nothing is opened, listened on or looked up, so it can run beside a waypost
 that serves.`,
 		Example: "  waypost check --config /etc/waypost/waypost.toml",
 		Args:    noArguments,
@@ -24,8 +28,17 @@ that serves.`,
 				return err
 			}
 			p.printWarnings(c)
+			warning, err := relay.CheckStorage(c)
+			if err != nil {
+				return &codedError{exitConfig, err}
+			}
+			warnings := len(c.Warnings)
+			if warning != "" {
+				warnings++
+				_, _ = fmt.Fprintln(p.stderr, "warning: "+smtp.Printable(warning))
+			}
 			text := "configuration is fine"
-			if n := len(c.Warnings); n > 0 {
+			if n := warnings; n > 0 {
 				text += ", with " + count(n, "warning")
 			}
 			_, err = fmt.Fprintln(p.stdout, text)

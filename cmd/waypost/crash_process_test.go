@@ -62,7 +62,7 @@ func writeConfig(t testing.TB, s settings) string {
 		fmt.Fprintf(&b, "[[listener]]\naddress = '127.0.0.1:0'\ntls = '%s'\n", mode)
 	}
 	fmt.Fprintf(&b, "[[route]]\nto = '*'\nvia = ['smtp://%s']\n", s.nextHop)
-	b.WriteString("[queue]\nretry = ['1s']\njitter = 0.0\n")
+	b.WriteString("[queue]\nretry = ['1s']\njitter = 0.0\nephemeral = true\n")
 	b.WriteString("[resolver]\nservers = ['127.0.0.1:9']\n[metrics]\naddress = '127.0.0.1:0'\n[log]\nformat = 'json'\n")
 	b.WriteString(s.more)
 	name := filepath.Join(t.TempDir(), "waypost.toml")

@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 				"WAYPOST_LISTENER_0_ADDRESS": "127.0.0.1:0",
 				"WAYPOST_METRICS_ADDRESS":    "127.0.0.1:0",
 				"WAYPOST_QUEUE_MIN_FREE":     "1MB",
+				"WAYPOST_QUEUE_EPHEMERAL":    "true",
 			} {
 				env.Setenv(name, value)
 			}
