@@ -88,10 +88,10 @@ func (s *senders) sender(ctx context.Context, number int, random *rand.Rand) {
 	}
 }
 
-// send sends one message to one to five recipients.
+// send sends one message to one to twenty recipients.
 func (s *senders) send(c *client, messageID string, random *rand.Rand) error {
 	e := envelope{from: "sender@a.example"}
-	for i := range 1 + random.IntN(5) {
+	for i := range 1 + random.IntN(20) {
 		e.to = append(e.to, fmt.Sprintf("rcpt%d@b.example", i))
 	}
 	content := s.ledger.compose(messageID, e.to, s.body(random))
@@ -102,14 +102,14 @@ func (s *senders) send(c *client, messageID string, random *rand.Rand) error {
 	return err
 }
 
-// body returns 2 KB, 20 KB or 200 KB: the first two are kept in the queue's
+// body returns 2 KB, 20 KB or 1 MB: the first two are kept in the queue's
 // index, the last in a file of its own.
 func (s *senders) body(random *rand.Rand) []byte {
 	size := 2000
-	switch n := random.IntN(20); {
+	switch n := random.IntN(40); {
 	case n == 0:
-		size = 200_000
-	case n < 4:
+		size = 1_000_000
+	case n < 8:
 		size = 20_000
 	}
 	from := crashLine * random.IntN((len(s.text)-size)/crashLine)
@@ -123,7 +123,7 @@ const crashLine = 80
 func crashText(random *rand.Rand) []byte {
 	const letters = "abcdefghijklmnopqrstuvwxyz .ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	var b []byte
-	for range 5000 {
+	for range 20_000 {
 		for range crashLine - len("\r\n") {
 			b = append(b, letters[random.IntN(len(letters))])
 		}

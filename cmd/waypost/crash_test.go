@@ -3,8 +3,10 @@ package main_test
 import (
 	"context"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,19 +24,23 @@ type crash struct {
 	sink           *crashSink
 	senders        *senders
 	random         *rand.Rand
+	kills          int
+	slowest        time.Duration // start, from exec until mail is taken
 }
 
 // TestCrash kills the program again and again while clients send and the next
 // hop comes and goes. Whatever was acknowledged has to arrive, whole and
 // unchanged, and nothing else may (RFC 5321 §6.1). A crash may lead to
 // duplicates, but only of what was under way.
+//
+// WAYPOST_TEST_KILLS says how often; with thousands, go test needs -timeout 0.
 func TestCrash(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	book := newLedger()
 	sink := newCrashSink(t, book)
-	c := &crash{T: t, binary: build(t), sink: sink, random: random}
+	c := &crash{T: t, binary: build(t), sink: sink, random: random, kills: count(t, "WAYPOST_TEST_KILLS", defaultKills)}
 	c.config = writeConfig(t, settings{
 		dataDir: filepath.Join(t.TempDir(), "data"), nextHop: sink.address,
 		more: "[delivery]\nconnections_per_destination = 10\n",
@@ -49,8 +55,11 @@ func TestCrash(t *testing.T) {
 	}
 	t.Cleanup(clients.Wait)
 	t.Cleanup(stop)
-	for range kills {
+	for n := range c.kills {
 		c.live()
+		if (n+1)%100 == 0 {
+			c.Logf("%d kills: %s", n+1, book.tally())
+		}
 	}
 	stop()
 	clients.Wait()
@@ -61,7 +70,9 @@ func TestCrash(t *testing.T) {
 // live is one life of the program, which ends at a random moment.
 func (c *crash) live() {
 	c.Helper()
+	begun := time.Now()
 	p := start(c, c.binary, c.config)
+	c.slowest = max(c.slowest, time.Since(begun))
 	c.senders.target.up(p.smtp[0])
 	moment := time.NewTimer(100*time.Millisecond + time.Duration(c.random.Int64N(int64(700*time.Millisecond))))
 	defer moment.Stop()
@@ -112,7 +123,7 @@ func (c *crash) drain() {
 func (c *crash) verify() {
 	c.Helper()
 	sum := c.senders.ledger.tally()
-	c.Logf("%d kills: %s", kills, sum)
+	c.Logf("%d kills: %s; the slowest start took %s", c.kills, sum, c.slowest.Round(time.Millisecond))
 	faults := c.senders.ledger.faults
 	for _, fault := range faults[:min(len(faults), 20)] {
 		c.Error(fault)
@@ -123,10 +134,25 @@ func (c *crash) verify() {
 	if len(sum.lost) > 0 {
 		c.Errorf("%d messages were acknowledged and never arrived, among them %q", len(sum.lost), sum.lost[:min(len(sum.lost), 20)])
 	}
-	if limit := inFlight * kills; sum.duplicates > limit {
-		c.Errorf("%d duplicates of %d kills, want at most %d", sum.duplicates, kills, limit)
+	if limit := inFlight * c.kills; sum.duplicates > limit {
+		c.Errorf("%d duplicates of %d kills, want at most %d", sum.duplicates, c.kills, limit)
 	}
-	if sum.acknowledged < 20*kills {
+	if sum.acknowledged < 20*c.kills {
 		c.Errorf("only %d messages were acknowledged: the clients were hardly sending", sum.acknowledged)
 	}
+}
+
+// count reads a number from the environment, so that a quiet night can have
+// more of a test than a change.
+func count(t testing.TB, variable string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q is no number from 1 on", variable, text)
+	}
+	return n
 }

@@ -2,5 +2,5 @@
 
 package main_test
 
-// kills is how often TestCrash kills the program.
-const kills = 50
+// defaultKills is how often TestCrash kills the program.
+const defaultKills = 50
