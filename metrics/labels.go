@@ -36,6 +36,8 @@ const (
 	// RefusedProtocol: the client broke the protocol, for example by sending a
 	// bare line feed or by speaking HTTP.
 	RefusedProtocol = "protocol"
+	// RefusedAuth: the client did not log in where it must, or failed to.
+	RefusedAuth = "auth"
 	// RefusedOther: any other reason.
 	RefusedOther = "other"
 )
@@ -114,7 +116,7 @@ func inboundReasons() []string { return []string{OverLimit, OverAddressLimit} }
 func refusals() []string {
 	return []string{
 		RefusedRelay, RefusedSyntax, RefusedSequence, RefusedSize, RefusedSender, RefusedRecipient,
-		RefusedContent, RefusedLoop, RefusedStorage, RefusedLimit, RefusedProtocol, RefusedOther,
+		RefusedContent, RefusedLoop, RefusedStorage, RefusedLimit, RefusedProtocol, RefusedAuth, RefusedOther,
 	}
 }
 

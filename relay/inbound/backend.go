@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 
 	"waypost/metrics"
@@ -35,8 +36,21 @@ type Options struct {
 	Rules    *policy.Rules
 	// MaxRecipients is how many one message may have; 0 means 1000.
 	MaxRecipients int
+	// Authenticator knows the users; nil means that there are none.
+	Authenticator Authenticator
 	Log           *slog.Logger     // nil discards
 	Metrics       *metrics.Metrics // nil counts into nothing
+}
+
+// Authenticator knows who may log in, and how.
+type Authenticator interface {
+	// Mechanisms lists what the client of c may use.
+	Mechanisms(c smtpserver.Conn) []string
+	// Begin begins an exchange by one of these. When it has succeeded,
+	// authenticated is called with the login, once, before Next returns done.
+	// What Next refuses is an *smtp.SMTPError; any other error is a fault of
+	// ours.
+	Begin(c smtpserver.Conn, mechanism string, authenticated func(login string)) (sasl.Server, error)
 }
 
 // Backend begins sessions.
@@ -66,11 +80,29 @@ func (b *Backend) NewSession(c *gosmtp.Conn) (gosmtp.Session, error) { return b.
 
 // BeginSession begins a session of whichever engine.
 func (b *Backend) BeginSession(c smtpserver.Conn) (gosmtp.Session, error) {
-	s := &session{backend: b, conn: c, client: clientAddr(c.Conn()), extended: true}
-	if e, ok := c.(smtpserver.ExtendedConn); ok {
-		s.extended = e.Extended()
+	return &session{backend: b, conn: c, client: clientAddr(c.Conn())}, nil
+}
+
+// extended reports whether the client said EHLO, as far as the engine tells.
+func (s *session) extended() bool {
+	e, ok := s.conn.(smtpserver.ExtendedConn)
+	return !ok || e.Extended()
+}
+
+// AuthMechanisms lists how the client may log in.
+func (s *session) AuthMechanisms() []string {
+	if s.backend.Authenticator == nil {
+		return nil
 	}
-	return s, nil
+	return s.backend.Authenticator.Mechanisms(s.conn)
+}
+
+// Auth begins an exchange.
+func (s *session) Auth(mechanism string) (sasl.Server, error) {
+	if s.backend.Authenticator == nil {
+		return nil, gosmtp.ErrAuthUnsupported
+	}
+	return s.backend.Authenticator.Begin(s.conn, mechanism, func(login string) { s.login = login })
 }
 
 func clientAddr(c net.Conn) netip.Addr {

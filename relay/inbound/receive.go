@@ -92,7 +92,7 @@ func (s *session) trace(id queue.ID, now time.Time) []byte {
 	state, secure := s.conn.TLSConnectionState()
 	field := message.Received{
 		Hello: s.conn.Hostname(), Client: s.client, By: s.backend.Hostname, ID: id.String(), Date: now,
-		Protocol: message.Protocol(s.extended, secure, false, s.tx.envelope.UTF8),
+		Protocol: message.Protocol(s.extended(), secure, s.login != "", s.tx.envelope.UTF8),
 	}
 	if secure {
 		field.TLS = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
@@ -111,6 +111,10 @@ func (s *session) accepted(d *queue.Draft) {
 	b.Metrics.AcceptedBytes.Add(float64(d.Size()))
 	b.Metrics.RecipientsAccepted.Add(float64(len(s.tx.recipients)))
 	_, secure := s.conn.TLSConnectionState()
-	b.Log.Info("accepted", "queue_id", d.ID().String(), "client", s.client.String(), "hello", smtp.Printable(s.conn.Hostname()),
+	log := b.Log
+	if s.login != "" {
+		log = log.With("login", smtp.Printable(s.login))
+	}
+	log.Info("accepted", "queue_id", d.ID().String(), "client", s.client.String(), "hello", smtp.Printable(s.conn.Hostname()),
 		"from", s.tx.envelope.ReversePath.String(), "recipients", len(s.tx.recipients), "size", d.Size(), "tls", secure)
 }

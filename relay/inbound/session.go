@@ -15,12 +15,12 @@ import (
 
 // session is one client between EHLO and the end.
 type session struct {
-	backend  *Backend
-	conn     smtpserver.Conn
-	client   netip.Addr
-	extended bool
-	tx       transaction
-	orcpt    string // of the next Rcpt, as it was written
+	backend *Backend
+	conn    smtpserver.Conn
+	client  netip.Addr
+	login   string // who has authenticated; empty for nobody
+	tx      transaction
+	orcpt   string // of the next Rcpt, as it was written
 }
 
 // transaction is a message without its content.
@@ -30,7 +30,10 @@ type transaction struct {
 	recipients []queue.Recipient
 }
 
-var _ smtpserver.OriginalRecipientSession = (*session)(nil)
+var (
+	_ smtpserver.OriginalRecipientSession = (*session)(nil)
+	_ gosmtp.AuthSession                  = (*session)(nil)
+)
 
 // Reset forgets the transaction.
 func (s *session) Reset() { s.tx, s.orcpt = transaction{}, "" }

@@ -25,12 +25,23 @@ type ExtendedConn interface {
 	Extended() bool
 }
 
+// AuthenticatingConn is an add-on to Conn for mechanisms that bind an exchange
+// to the TLS session (RFC 5929, RFC 9266). The data for tls-exporter come from
+// the state that TLSConnectionState returns, by its ExportKeyingMaterial.
+type AuthenticatingConn interface {
+	Conn
+	// ServerCertificate returns the certificate that was presented to the
+	// client, in DER, for tls-server-end-point; nil without TLS.
+	ServerCertificate() []byte
+}
+
 // Backend is a go-smtp Backend that can also begin a session of this engine,
 // whose connections are not go-smtp's.
 type Backend interface {
 	gosmtp.Backend
-	// BeginSession is called for each EHLO and HELO. An error is the reply to
-	// it.
+	// BeginSession is called for each EHLO and HELO, but not again once the
+	// session has authenticated. An error is the reply to it. A session that
+	// is go-smtp's AuthSession can authenticate.
 	BeginSession(c Conn) (gosmtp.Session, error)
 }
 

@@ -87,9 +87,9 @@ var (
 	errBadParam     = &gosmtp.SMTPError{Code: 501, EnhancedCode: gosmtp.EnhancedCode{5, 5, 4}, Message: "Bad parameter value"}
 )
 
-// mailOptions reads the parameters of MAIL. limit is the size limit.
-func mailOptions(params []param, limit int64) (*gosmtp.MailOptions, *gosmtp.SMTPError) {
-	o := &gosmtp.MailOptions{}
+// mailOptions reads the parameters of MAIL.
+func (s *session) mailOptions(params []param) (*gosmtp.MailOptions, *gosmtp.SMTPError) {
+	o, limit := &gosmtp.MailOptions{}, s.server.MaxSize
 	for _, p := range params {
 		ok := true
 		switch p.key {
@@ -109,6 +109,11 @@ func mailOptions(params []param, limit int64) (*gosmtp.MailOptions, *gosmtp.SMTP
 			// RFC 3461 §4.4: at most 100 octets, printable.
 			id, err := smtp.ParseXtext(p.value)
 			o.EnvelopeID, ok = id, err == nil && id != "" && len(p.value) <= 100
+		case "AUTH":
+			if len(s.mechanisms()) == 0 {
+				return nil, errUnknownParam
+			}
+			o.Auth, ok = parseAuthParam(p.value)
 		default:
 			return nil, errUnknownParam
 		}
@@ -117,6 +122,19 @@ func mailOptions(params []param, limit int64) (*gosmtp.MailOptions, *gosmtp.SMTP
 		}
 	}
 	return o, nil
+}
+
+// parseAuthParam reads "<>" or the xtext of a mailbox (RFC 4954 §5).
+func parseAuthParam(s string) (*string, bool) {
+	if s == "<>" {
+		return new(""), true
+	}
+	mailbox, err := smtp.ParseXtext(s)
+	if err != nil || len(s) > 500 {
+		return nil, false
+	}
+	path, rest, err := smtp.ParsePath("<"+mailbox+">", false)
+	return &mailbox, err == nil && rest == "" && path.Domain != ""
 }
 
 // parseSize reads up to 20 digits (RFC 1870 §4); what is too large for a

@@ -41,10 +41,11 @@ var verbs = map[string]struct {
 	"HELP":     {anywhere, (*session).help},
 	"VRFY":     {anywhere, (*session).vrfy},
 	"STARTTLS": {afterHello | noArguments, (*session).startTLS},
+	"AUTH":     {afterHello, (*session).auth},
 }
 
 // known are the verbs that exist and that we do not have (RFC 5321 §4.2.4).
-const known = " EXPN AUTH ETRN ATRN TURN SEND SOML SAML XCLIENT XFORWARD LHLO BURL "
+const known = " EXPN ETRN ATRN TURN SEND SOML SAML XCLIENT XFORWARD LHLO BURL "
 
 // command checks the place of a command and runs it.
 func (s *session) command(verb, arg string) error {
@@ -64,6 +65,9 @@ func (s *session) command(verb, arg string) error {
 	case where == inTransfer && !s.tx.open:
 		return s.complain(503, code{5, 5, 1}, "Say MAIL first", metrics.RefusedSequence)
 	}
+	if s.server.Auth == AuthRequired && !s.authenticated && strings.Contains(needAuth, " "+verb+" ") {
+		return s.complain(530, code{5, 7, 0}, "Authentication required", metrics.RefusedAuth)
+	}
 	return v.handle(s, arg)
 }
 
@@ -76,14 +80,12 @@ func (s *session) greeted(arg string, extended bool) error {
 		return s.complain(501, code{5, 5, 4}, "Bad name or address literal", metrics.RefusedSyntax)
 	}
 	s.idle++
-	s.logout() // RFC 5321 §4.1.4: EHLO also resets
-	s.hello, s.extended = name, extended
-	backend, err := s.server.Backend.BeginSession(s)
-	if err != nil {
-		s.replyError(err)
+	if s.authenticated {
+		s.reset() // whoever it is stays the same
+		s.hello, s.extended = name, extended
+	} else if !s.begin(name, extended) {
 		return nil
 	}
-	s.backend = backend
 	if !extended {
 		s.reply(250, noCode, s.server.Hostname) // RFC 5321 §3.2: one line
 		return nil
@@ -92,12 +94,28 @@ func (s *session) greeted(arg string, extended bool) error {
 	return nil
 }
 
+// begin begins the backend's session, or has given its refusal.
+func (s *session) begin(name string, extended bool) bool {
+	s.logout() // RFC 5321 §4.1.4: EHLO also resets
+	s.hello, s.extended = name, extended
+	backend, err := s.server.Backend.BeginSession(s)
+	if err != nil {
+		s.replyError(err)
+		return false
+	}
+	s.backend = backend
+	return true
+}
+
 // keywords lists what EHLO offers.
 func (s *session) keywords() []string {
 	list := []string{s.server.Hostname, "PIPELINING", "SIZE " + strconv.FormatInt(s.server.MaxSize, 10),
 		"8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "ENHANCEDSTATUSCODES", "VRFY", "HELP"}
 	if s.canStartTLS() {
 		list = append(list, "STARTTLS")
+	}
+	if all := s.mechanisms(); len(all) > 0 {
+		list = append(list, "AUTH "+strings.Join(all, " "))
 	}
 	return list
 }
@@ -141,7 +159,7 @@ func (s *session) mail(arg string) error {
 	if !ok {
 		return nil
 	}
-	opts, refusal := mailOptions(params, s.server.MaxSize)
+	opts, refusal := s.mailOptions(params)
 	if refusal == nil && len(params) > 0 && !s.extended {
 		refusal = errUnknownParam
 	}

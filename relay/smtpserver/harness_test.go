@@ -6,13 +6,16 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 
 	"waypost/relay/relaytest"
@@ -26,6 +29,9 @@ type memory struct {
 	dataError, early error
 	panics           bool
 	started          chan struct{} // told when Data begins, if set
+	// mechanisms makes the sessions able to authenticate.
+	mechanisms map[string]func() sasl.Server
+	conn       Conn // of the last session
 }
 
 type received struct {
@@ -37,7 +43,26 @@ type received struct {
 
 func (m *memory) NewSession(c *gosmtp.Conn) (gosmtp.Session, error) { return m.BeginSession(c) }
 
-func (m *memory) BeginSession(Conn) (gosmtp.Session, error) { return &memorySession{memory: m}, nil }
+func (m *memory) BeginSession(c Conn) (gosmtp.Session, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.conn = c
+	if m.mechanisms != nil {
+		return &authSession{memorySession{memory: m}}, nil
+	}
+	return &memorySession{memory: m}, nil
+}
+
+// authSession is a session that can authenticate.
+type authSession struct{ memorySession }
+
+func (s *authSession) AuthMechanisms() []string {
+	return slices.Sorted(maps.Keys(s.memory.mechanisms))
+}
+
+func (s *authSession) Auth(name string) (sasl.Server, error) {
+	return s.memory.mechanisms[name](), nil
+}
 
 func (m *memory) all() []received {
 	m.mu.Lock()

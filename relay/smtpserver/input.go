@@ -77,14 +77,18 @@ func (in *input) fill() error {
 	return in.err
 }
 
-// line returns the next command line without its CRLF. It is valid until the
-// next read. errLineTooLong and errLineEnd leave the session usable.
-func (in *input) line() ([]byte, error) {
+// line returns the next line without its CRLF, which is at most limit octets
+// long with it. It is valid until the next read. errLineTooLong and errLineEnd
+// leave the session usable.
+func (in *input) line(limit int) ([]byte, error) {
 	seen := 0
 	for {
 		if i := bytes.IndexByte(in.buffered()[seen:], '\n'); i >= 0 {
 			line := in.buffered()[:seen+i]
 			in.consume(seen + i + 1)
+			if len(line) >= limit {
+				return nil, errLineTooLong
+			}
 			// RFC 5321 §2.3.8: nothing but CRLF ends a line, and neither
 			// octet stands alone in it.
 			if n := len(line) - 1; n < 0 || line[n] != '\r' || bytes.IndexByte(line[:n], '\r') >= 0 {
@@ -92,8 +96,11 @@ func (in *input) line() ([]byte, error) {
 			}
 			return line[:len(line)-1], nil
 		}
-		if seen = len(in.buffered()); seen == len(in.buf) {
+		if seen = len(in.buffered()); seen >= limit {
 			return nil, in.skipLine()
+		}
+		if seen == len(in.buf) {
+			in.enlarge()
 		}
 		if err := in.fill(); err != nil {
 			return nil, err
@@ -127,6 +134,15 @@ func (in *input) enlarge() {
 	in.big = in.pool.Get().(*[]byte)
 	in.w = copy(*in.big, in.buffered())
 	in.r, in.buf = 0, *in.big
+}
+
+// wipe overwrites what has been consumed.
+func (in *input) wipe() {
+	clear(in.buf[:in.r])
+	clear(in.buf[in.w:])
+	if in.big != nil {
+		clear(in.small)
+	}
 }
 
 // shrink goes back to the small buffer, if what is left fits.

@@ -32,6 +32,11 @@ type Options struct {
 	// TLS is needed for every mode but TLSNone.
 	TLS     *tls.Config
 	TLSMode TLSMode
+	// Auth says whether clients may or must log in, by the mechanisms of the
+	// backend's sessions, which are then go-smtp's AuthSession. AuthInClear
+	// allows it without TLS, where passwords can be read on the way.
+	Auth        AuthMode
+	AuthInClear bool
 	// MaxSize is the largest content in octets; 0 means no limit.
 	MaxSize int64
 	// MaxConnections and MaxPerAddress bound what is open at once; 0 means
@@ -89,8 +94,7 @@ type Server struct {
 func New(o Options) *Server {
 	o.setDefaults()
 	if o.TLS != nil {
-		o.TLS = o.TLS.Clone()
-		o.TLS.SessionTicketsDisabled = true // some senders fail on Go's tickets
+		o.TLS = recordPresented(o.TLS)
 	}
 	return &Server{
 		Options: o, buffers: newBufferPool(),

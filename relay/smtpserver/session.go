@@ -34,13 +34,17 @@ type session struct {
 	in     *input
 	out    []byte
 	state  *tls.ConnectionState
+	// certificate is the one that we presented, in DER.
+	certificate []byte
 
 	backend  gosmtp.Session // nil before EHLO
 	hello    string
 	extended bool
 	tx       transaction
 
-	errors, idle, rejected int
+	authenticated bool
+
+	errors, idle, rejected, authFailures int
 
 	mu       sync.Mutex
 	waiting  bool // for a command, with no transaction open
@@ -78,7 +82,13 @@ func (s *session) TLSConnectionState() (tls.ConnectionState, bool) {
 	return *s.state, true
 }
 
-var _ ExtendedConn = (*session)(nil)
+// ServerCertificate returns the certificate that was presented, in DER.
+func (s *session) ServerCertificate() []byte { return s.certificate }
+
+var (
+	_ ExtendedConn       = (*session)(nil)
+	_ AuthenticatingConn = (*session)(nil)
+)
 
 // Read reads from the client. What is to be said is said before, in one
 // write: the replies to commands that came together leave together (RFC 2920
@@ -182,7 +192,7 @@ func (s *session) readCommand() ([]byte, error) {
 	s.waiting = !s.tx.open
 	s.conn.SetReadDeadline(time.Now().Add(s.server.IdleTimeout))
 	s.mu.Unlock()
-	line, err := s.in.line()
+	line, err := s.in.line(commandBuffer)
 	s.mu.Lock()
 	s.waiting = false
 	if s.draining && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -190,6 +200,12 @@ func (s *session) readCommand() ([]byte, error) {
 	}
 	s.mu.Unlock()
 	return line, err
+}
+
+// readLine waits for a line that is no command, of at most limit octets.
+func (s *session) readLine(limit int) ([]byte, error) {
+	s.conn.SetReadDeadline(time.Now().Add(s.server.IdleTimeout))
+	return s.in.line(limit)
 }
 
 var errDraining = errors.New("server is shutting down")
@@ -228,7 +244,7 @@ func (s *session) sayGoodbye(err error) {
 // handshake begins TLS. A failed one leaves nothing that could be said in
 // clear.
 func (s *session) handshake() error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.server.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(withPresented(context.Background(), &s.certificate), s.server.HandshakeTimeout)
 	defer cancel()
 	s.nc.SetDeadline(time.Time{})
 	conn := tls.Server(s.nc, s.server.TLS)
@@ -254,6 +270,7 @@ func (s *session) logout() {
 		}
 		s.backend = nil
 	}
+	s.authenticated = false
 }
 
 // reset ends the transaction.
