@@ -130,20 +130,28 @@ func (q *Queue) openContent(m *Message) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open content of %s: %w", m.ID, err)
 	}
-	return &checkedFile{file: f, message: m, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}, nil
+	return &checkedFile{file: f, left: m.Size, message: m, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}, nil
 }
 
 // checkedFile says ErrDamaged instead of io.EOF when what was read is not what
 // was written. The file is no embedded one: its WriteTo would pass by the check.
 type checkedFile struct {
 	file    *os.File
+	left    int64 // octets of the content; the trailer behind it is not read
 	message *Message
 	sum     hash.Hash32
 }
 
 // Read reads on, and compares the checksum at the end.
 func (f *checkedFile) Read(p []byte) (int, error) {
-	n, err := f.file.Read(p)
+	if int64(len(p)) > f.left {
+		p = p[:f.left]
+	}
+	n, err := 0, io.EOF
+	if f.left > 0 {
+		n, err = f.file.Read(p)
+	}
+	f.left -= int64(n)
 	f.sum.Write(p[:n])
 	if err == io.EOF && f.sum.Sum32() != f.message.sum {
 		err = fmt.Errorf("content of %s is %w", f.message.ID, ErrDamaged)

@@ -37,15 +37,11 @@ type prepared struct {
 	records    []deliveryRow
 }
 
-// prepare makes the content durable and sorts the recipients by destination.
+// prepare sorts the recipients by destination and makes the content durable,
+// with what says whose it is.
 func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error) {
 	if len(recipients) == 0 {
 		return nil, fmt.Errorf("enqueue %s: no recipients", d.id)
-	}
-	if err := d.sync(); err != nil {
-		err = fmt.Errorf("%w: %w", ErrStore, err)
-		d.queue.fail(err)
-		return nil, err
 	}
 	if env.Arrival.IsZero() {
 		env.Arrival = time.Now()
@@ -54,6 +50,14 @@ func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error)
 	p := &prepared{draft: d, message: m, deliveries: d.queue.sort(m, recipients), record: encodeMessage(m)}
 	for _, delivery := range p.deliveries {
 		p.records = append(p.records, deliveryRow{delivery.Index, encodeDelivery(delivery)})
+	}
+	if err := d.seal(p.record, p.records); err != nil {
+		return nil, err
+	}
+	if err := d.sync(); err != nil {
+		err = fmt.Errorf("%w: %w", ErrStore, err)
+		d.queue.fail(err)
+		return nil, err
 	}
 	return p, nil
 }
