@@ -288,7 +288,9 @@ func spoilIndex(t *testing.T, q *Queue, spoil func(tx *bolt.Tx) error) {
 
 func TestUnknownFormatIsRefused(t *testing.T) {
 	for name, spoil := range map[string]func(tx *bolt.Tx) error{
-		"newer":     func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, 3}) },
+		"newer": func(tx *bolt.Tx) error {
+			return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, formatVersion + 1})
+		},
 		"no bucket": func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketMessage) },
 	} {
 		t.Run(name, func(t *testing.T) {

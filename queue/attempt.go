@@ -75,18 +75,26 @@ func (q *Queue) conclude(to *destination, m *Message, d *Delivery, out Outcome) 
 // destination that all of them wait for.
 func (q *Queue) settleWaiting(to *destination, result Result) {
 	now := time.Now()
-	expired := func(id ID) bool { return !now.Before(q.opts.Retry.expiry(id.Arrived())) }
-	late := func(it item) bool {
-		warn := q.opts.Retry.warnAt(it.id.Arrived())
-		return expired(it.id) || !it.warned && !warn.IsZero() && !now.Before(warn)
+	overdue := func(begin time.Time, warned bool) (expired, any bool) {
+		expired = !now.Before(q.opts.Retry.expiry(begin))
+		warn := q.opts.Retry.warnAt(begin)
+		return expired, expired || !warned && !warn.IsZero() && !now.Before(warn)
 	}
-	for _, key := range q.sched.overdue(to, late) {
+	for _, key := range q.sched.overdue(to, func(it item) bool {
+		_, late := overdue(it.id.Arrived(), it.warned)
+		return late && it.due <= now.UnixMilli()
+	}) {
 		m, d, err := q.read(key)
 		if err != nil || d.Held || d.Open() == 0 {
 			q.sched.done(key, to.name, nil)
 			continue
 		}
-		q.settle(to, m, d, Outcome{Results: slices.Repeat([]Result{result}, d.Open()), Interrupted: !expired(key.id)})
+		expired, late := overdue(d.begin(), d.Warned)
+		if !late { // it was held for a later release, and is not as old as its ID
+			q.sched.done(key, to.name, q.hint(d))
+			continue
+		}
+		q.settle(to, m, d, Outcome{Results: slices.Repeat([]Result{result}, d.Open()), Interrupted: !expired})
 	}
 }
 

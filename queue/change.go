@@ -11,13 +11,15 @@ import (
 const changePage = 200
 
 // RetryNow makes the selected deliveries due at once, and tries their
-// destinations again. Held ones stay held. It returns the number of messages.
+// destinations again. Held ones stay held, and so do those for a future
+// release (RFC 4865). It returns the number of messages.
 func (q *Queue) RetryNow(f Filter) (int, error) {
 	return q.change(f, func(d *Delivery, _ func(*Recipient) bool) bool {
-		if d.Held {
+		now := time.Now()
+		if d.Held || d.HoldUntil.After(now) {
 			return false
 		}
-		d.Next = time.Now()
+		d.Next = now
 		return true
 	})
 }

@@ -13,10 +13,13 @@ import (
 // Records in the index. Numbers are unsigned varints, strings have their
 // length in front, and every record ends in the CRC-32C of what is before it:
 //
-//	message   flags reverse-path envid ret arrival size client sum(content) crc [content]
-//	delivery  flags destination size attempts next n recipient… crc
+//	message    flags reverse-path envid ret arrival size client sum(content) [fields] crc [content]
+//	delivery   flags destination size attempts next n recipient… [fields] crc
+//	recipient  path notify state orcpt last-attempt [result]
+//	result     state flags code enhanced n line… reason status host [fields]
 //
-// The flags octet comes first, so that a scan need not decode the rest.
+// The flags octet comes first, so that a scan need not decode the rest. Its
+// flagFields says that fields follow (see fields.go).
 
 // ErrDamaged means that a record or a content does not match its checksum.
 var ErrDamaged = errors.New("damaged")
@@ -24,13 +27,24 @@ var ErrDamaged = errors.New("damaged")
 const (
 	flagUTF8 = 1 << iota
 	flagEightBit
-	flagFile // the content is a file of its own
+	flagFile   // the content is a file of its own
+	flagFields = 1 << 7
+
+	messageFlags = flagUTF8 | flagEightBit | flagFile | flagFields
 )
 
 const (
 	flagHeld = 1 << iota
 	flagWarned
 	flagDone // no recipient is open
+
+	deliveryFlags = flagHeld | flagWarned | flagDone | flagFields
+)
+
+const (
+	flagReported = 1 << iota
+
+	resultFlags = flagReported | flagFields
 )
 
 func checksum(b []byte) uint32 { return checksumOf(b) }
@@ -69,7 +83,8 @@ func bit(on bool, flag byte) byte {
 
 func encodeMessage(m *Message) []byte {
 	b := make([]byte, 0, 128+len(m.inline))
-	b = append(b, bit(m.UTF8, flagUTF8)|bit(m.EightBit, flagEightBit)|bit(m.file, flagFile))
+	f := messageFields(m)
+	b = append(b, bit(m.UTF8, flagUTF8)|bit(m.EightBit, flagEightBit)|bit(m.file, flagFile)|f.flag())
 	b = appendPath(b, m.ReversePath)
 	b = appendString(b, m.EnvelopeID)
 	b = appendString(b, m.Return)
@@ -77,13 +92,14 @@ func encodeMessage(m *Message) []byte {
 	b = binary.AppendUvarint(b, uint64(m.Size))
 	b = appendString(b, m.Client)
 	b = binary.BigEndian.AppendUint32(b, m.sum)
+	b = f.appendTo(b)
 	return append(appendSum(b), m.inline...)
 }
 
 // decodeMessage does not copy the content: m.inline is a part of b.
 func decodeMessage(id ID, b []byte) (*Message, error) {
 	d := decoder{b: b}
-	flags := d.octet()
+	flags := d.flags(messageFlags)
 	m := &Message{ID: id, file: flags&flagFile != 0}
 	m.UTF8, m.EightBit = flags&flagUTF8 != 0, flags&flagEightBit != 0
 	m.ReversePath = d.path()
@@ -92,9 +108,10 @@ func decodeMessage(id ID, b []byte) (*Message, error) {
 	m.Size = int64(d.number())
 	m.Client = d.string()
 	m.sum = d.sum()
+	d.fields(flags, m.setField)
 	d.check()
-	if d.bad {
-		return nil, fmt.Errorf("message %s: record is %w", id, ErrDamaged)
+	if err := d.err(); err != nil {
+		return nil, fmt.Errorf("message %s: record is %w", id, err)
 	}
 	if !m.file {
 		m.inline = b[d.at:]
@@ -104,7 +121,8 @@ func decodeMessage(id ID, b []byte) (*Message, error) {
 
 func encodeDelivery(d *Delivery) []byte {
 	b := make([]byte, 0, 64+64*len(d.Recipients))
-	b = append(b, bit(d.Held, flagHeld)|bit(d.Warned, flagWarned)|bit(d.Open() == 0, flagDone))
+	f := deliveryFields(d)
+	b = append(b, bit(d.Held, flagHeld)|bit(d.Warned, flagWarned)|bit(d.Open() == 0, flagDone)|f.flag())
 	b = appendString(b, d.Destination)
 	b = binary.AppendUvarint(b, uint64(d.Size))
 	b = binary.AppendUvarint(b, uint64(d.Attempts))
@@ -113,7 +131,7 @@ func encodeDelivery(d *Delivery) []byte {
 	for i := range d.Recipients {
 		b = appendRecipient(b, &d.Recipients[i])
 	}
-	return appendSum(b)
+	return appendSum(f.appendTo(b))
 }
 
 // recordSum returns the checksum that a delivery's record ends in.
@@ -132,16 +150,22 @@ func appendRecipient(b []byte, r *Recipient) []byte {
 	if r.LastAttempt.IsZero() {
 		return b
 	}
-	b = append(b, byte(r.Last.State), bit(r.Last.Reported, 1))
-	b = binary.AppendUvarint(b, uint64(r.Last.Reply.Code))
-	b = appendEnhanced(b, r.Last.Reply.Enhanced)
-	b = binary.AppendUvarint(b, uint64(len(r.Last.Reply.Lines)))
-	for _, line := range r.Last.Reply.Lines {
+	return appendResult(b, &r.Last)
+}
+
+func appendResult(b []byte, r *Result) []byte {
+	f := resultFields(r)
+	b = append(b, byte(r.State), bit(r.Reported, flagReported)|f.flag())
+	b = binary.AppendUvarint(b, uint64(r.Reply.Code))
+	b = appendEnhanced(b, r.Reply.Enhanced)
+	b = binary.AppendUvarint(b, uint64(len(r.Reply.Lines)))
+	for _, line := range r.Reply.Lines {
 		b = appendString(b, line)
 	}
-	b = appendString(b, r.Last.Reason)
-	b = appendEnhanced(b, r.Last.Status)
-	return appendString(b, r.Last.Host)
+	b = appendString(b, r.Reason)
+	b = appendEnhanced(b, r.Status)
+	b = appendString(b, r.Host)
+	return f.appendTo(b)
 }
 
 func appendEnhanced(b []byte, e smtp.EnhancedCode) []byte {
@@ -153,7 +177,7 @@ func appendEnhanced(b []byte, e smtp.EnhancedCode) []byte {
 
 func decodeDelivery(k deliveryKey, b []byte) (*Delivery, error) {
 	r := decoder{b: b}
-	flags := r.octet()
+	flags := r.flags(deliveryFlags)
 	d := &Delivery{ID: k.id, Index: k.index, Held: flags&flagHeld != 0, Warned: flags&flagWarned != 0}
 	d.Destination = r.string()
 	d.Size = int64(r.number())
@@ -169,19 +193,21 @@ func decodeDelivery(k deliveryKey, b []byte) (*Delivery, error) {
 		}
 		d.Recipients = append(d.Recipients, r.recipient())
 	}
+	r.fields(flags, d.setField)
 	r.check()
 	d.sum = recordSum(b)
-	if r.bad {
-		return nil, fmt.Errorf("message %s: record of delivery %d is %w", k.id, k.index, ErrDamaged)
+	if err := r.err(); err != nil {
+		return nil, fmt.Errorf("message %s: record of delivery %d is %w", k.id, k.index, err)
 	}
 	return d, nil
 }
 
 // decoder reads a record; after the first fault everything reads as zero.
 type decoder struct {
-	b   []byte
-	at  int
-	bad bool
+	b     []byte
+	at    int
+	bad   bool
+	newer string // what a newer program wrote and this one does not know
 }
 
 func (d *decoder) take(n uint64) []byte {
@@ -233,12 +259,20 @@ func (d *decoder) recipient() Recipient {
 	if r.LastAttempt = d.time(); r.LastAttempt.IsZero() {
 		return r
 	}
-	r.Last.State, r.Last.Reported = State(d.octet()), d.octet() != 0
-	r.Last.Reply = smtp.Reply{Code: int(d.number()), Enhanced: d.enhanced()}
+	r.Last = d.result()
+	return r
+}
+
+func (d *decoder) result() (r Result) {
+	r.State = State(d.octet())
+	flags := d.flags(resultFlags)
+	r.Reported = flags&flagReported != 0
+	r.Reply = smtp.Reply{Code: int(d.number()), Enhanced: d.enhanced()}
 	for range min(d.number(), uint64(len(d.b))) {
-		r.Last.Reply.Lines = append(r.Last.Reply.Lines, d.string())
+		r.Reply.Lines = append(r.Reply.Lines, d.string())
 	}
-	r.Last.Reason, r.Last.Status, r.Last.Host = d.string(), d.enhanced(), d.string()
+	r.Reason, r.Status, r.Host = d.string(), d.enhanced(), d.string()
+	d.fields(flags, r.setField)
 	return r
 }
 
@@ -248,6 +282,35 @@ func (d *decoder) sum() uint32 {
 	}
 	return 0
 }
+
+// flags reads an octet of flags.
+func (d *decoder) flags(known byte) byte {
+	flags := d.octet()
+	if flags&^known != 0 && !d.bad {
+		d.newer = fmt.Sprintf("flags %#x", flags&^known)
+	}
+	return flags
+}
+
+// err says what is wrong with a record that was read to its end. What does
+// not match its checksum is damaged, whatever stands in it.
+func (d *decoder) err() error {
+	switch {
+	case d.bad:
+		return ErrDamaged
+	case d.newer != "":
+		return newerError(d.newer)
+	}
+	return nil
+}
+
+// newerError tells what a newer program wrote. It is ErrFormat, and ErrDamaged
+// too: the record is set aside in the same way.
+type newerError string
+
+func (e newerError) Error() string { return "of an " + ErrFormat.Error() + ": it has " + string(e) }
+
+func (e newerError) Is(target error) bool { return target == ErrFormat || target == ErrDamaged }
 
 // check compares the record so far with the checksum that follows.
 func (d *decoder) check() {

@@ -71,7 +71,10 @@ func (q *Queue) sort(m *Message, recipients []Recipient) []*Delivery {
 		to := q.opts.Router.Destination(&m.Envelope, &r)
 		d := open[to]
 		if d == nil || len(d.Recipients) == maxTogether {
-			d = &Delivery{ID: m.ID, Index: uint16(len(all)), Destination: to, Size: m.Size, Next: m.Arrival, Warned: m.ReversePath.IsNull()}
+			d = &Delivery{
+				ID: m.ID, Index: uint16(len(all)), Destination: to, Size: m.Size, Class: m.Class, Priority: m.Priority, HoldUntil: m.HoldUntil,
+				Next: m.begin(), Warned: m.ReversePath.IsNull(),
+			}
 			open[to] = d
 			all = append(all, d)
 		}

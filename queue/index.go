@@ -13,8 +13,10 @@ import (
 )
 
 // formatVersion is the version of everything under the data directory that
-// this code reads and writes. Version 1 had no journal.
-const formatVersion = 2
+// this code reads and writes. Version 1 had no journal, version 2 no fields in
+// its records; both are read as they are, and become this version as soon as
+// the index is open.
+const formatVersion = 3
 
 var (
 	bucketMeta     = []byte("meta")
@@ -51,7 +53,11 @@ func openIndex(dir string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
 	}
-	if err := checkFormat(db); err != nil {
+	version, err := readFormat(db)
+	if err == nil && version < formatVersion {
+		err = upgrade(db)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open queue index %s: %w", name, err), db.Close())
 	}
 	return db, nil
@@ -120,8 +126,9 @@ func createIndex(dir, name string) error {
 	return syncDir(dir)
 }
 
-func checkFormat(db *bolt.DB) error {
-	return db.View(func(tx *bolt.Tx) error {
+// readFormat returns the version of an index, one that this program reads.
+func readFormat(db *bolt.DB) (version uint32, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil || tx.Bucket(bucketMessage) == nil || tx.Bucket(bucketDelivery) == nil {
 			return fmt.Errorf("%w: it is not a waypost queue", ErrFormat)
@@ -130,11 +137,27 @@ func checkFormat(db *bolt.DB) error {
 		if len(v) != 4 {
 			return fmt.Errorf("%w: no version", ErrFormat)
 		}
-		if n := binary.BigEndian.Uint32(v); n == 0 || n > formatVersion {
-			return fmt.Errorf("%w: version %d, this program reads version %d", ErrFormat, n, formatVersion)
+		switch version = binary.BigEndian.Uint32(v); {
+		case version > formatVersion:
+			return fmt.Errorf("%w: version %d, written by a newer waypost; this one reads versions up to %d", ErrFormat, version, formatVersion)
+		case version == 0:
+			return fmt.Errorf("%w: version 0", ErrFormat)
 		}
 		return nil
 	})
+	return version, err
+}
+
+// upgrade makes an older index one of this version, before anything is written
+// that only this version understands.
+func upgrade(db *bolt.DB) error {
+	err := db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion))
+	})
+	if err != nil {
+		return fmt.Errorf("%w: upgrade to version %d: %w", ErrStore, formatVersion, err)
+	}
+	return nil
 }
 
 // syncDir makes the names in dir durable.

@@ -22,14 +22,61 @@ type Envelope struct {
 	UTF8 bool
 	// EightBit says that the content has octets over 127 (RFC 6152).
 	EightBit bool
+	// Binary says that the content came with BODY=BINARYMIME: it may have
+	// lines of any length, and line ends of any kind (RFC 3030 §3).
+	Binary bool
+	// RequireTLS is REQUIRETLS: no next hop may have the message in clear
+	// (RFC 8689).
+	RequireTLS bool
+	// Priority is MT-PRIORITY, from -9 to 9; 0 is the usual (RFC 6710).
+	Priority int8
+	// Class is the name of the message class; "" is the default one.
+	Class string
+	// DeliverBy is BY; its zero value means that it was not given.
+	DeliverBy DeliverBy
+	// HoldUntil is when the message may first be attempted, to the
+	// millisecond (RFC 4865); zero means at once.
+	HoldUntil time.Time
+	// MessageID is that of the header section, without angle brackets, up to
+	// 998 octets; empty where there is none.
+	MessageID string
 	// Arrival is when the message was taken, to the millisecond. Its
-	// lifetime counts from here.
+	// lifetime counts from here, or from HoldUntil where that is later.
 	Arrival time.Time
 	// Size is the length of the content in octets, our trace field included.
 	Size int64
 	// Client names who sent it, as "name ([address])"; empty for messages of
 	// our own.
 	Client string
+	// Login is the identity that the client proved by AUTH; empty without.
+	Login string
+	// Listener is the address at which the message came in; Protocol how, as
+	// "ESMTPSA" (RFC 3848); TLS the version and cipher of that session, empty
+	// in clear. All are empty for messages of our own.
+	Listener, Protocol, TLS string
+}
+
+// DeliverBy is the BY parameter of MAIL (RFC 2852).
+type DeliverBy struct {
+	// Deadline is when the by-time ends, to the millisecond; zero means that
+	// there is none.
+	Deadline time.Time
+	// Return says that a message is to be returned when its time is over;
+	// without it, its sender is told of the delay.
+	Return bool
+	// Trace asks for a report from each hop.
+	Trace bool
+}
+
+// begin is when the lifetime begins, and the first attempt may be made. What
+// is held for a future release does not age meanwhile (RFC 4865 §4.1).
+func (e *Envelope) begin() time.Time { return later(e.Arrival, e.HoldUntil) }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // State is where a recipient stands.
@@ -95,6 +142,12 @@ type Result struct {
 	// Reported says that the next hop took over the duty to report success
 	// (it offers DSN; RFC 3461 §5.2.2).
 	Reported bool
+	// TLS is how the session with Host was protected, as "TLS 1.3
+	// TLS_AES_128_GCM_SHA256 verified"; empty in clear, and where there was
+	// no session.
+	TLS string
+	// Duration is how long the attempt took, to the millisecond.
+	Duration time.Duration
 }
 
 // Text returns the reply, or the reason when there was none, on one line.
@@ -116,6 +169,11 @@ type Delivery struct {
 	// Size is that of the message's content, in octets, so that a scan of
 	// deliveries need not touch the messages.
 	Size int64
+	// Class and Priority are the message's, and HoldUntil too, for the same
+	// reason.
+	Class     string
+	Priority  int8
+	HoldUntil time.Time
 	// Attempts counts the attempts made so far.
 	Attempts int
 	// Next is when the next attempt is due.
@@ -127,6 +185,10 @@ type Delivery struct {
 	Recipients []Recipient
 	sum        uint32 // the record's checksum, to see whether it changed
 }
+
+// begin is Envelope.begin. The time in the ID will do here; it is wrong only
+// after the clock went back.
+func (d *Delivery) begin() time.Time { return later(d.ID.Arrived(), d.HoldUntil) }
 
 // Open returns how many recipients still wait.
 func (d *Delivery) Open() int {

@@ -119,6 +119,11 @@ func running(t testing.TB, q *Queue) (stop func()) {
 	})
 }
 
+// virtually runs a test in virtual time.
+func virtually(t *testing.T, f func(t *testing.T, w *world)) {
+	synctest.Test(t, func(t *testing.T) { f(t, &world{}) })
+}
+
 func path(s string) smtp.Path {
 	local, domain, _ := strings.Cut(s, "@")
 	return smtp.Path{Local: local, Domain: domain}

@@ -37,32 +37,31 @@ func (p *RetryPolicy) interval(attempts int, random float64) time.Duration {
 	return wait + time.Duration(p.Jitter*random*float64(wait))
 }
 
-// expiry returns when a message is given up.
-func (p *RetryPolicy) expiry(arrival time.Time) time.Time { return arrival.Add(p.Lifetime) }
+// expiry returns when a message is given up whose lifetime began then.
+func (p *RetryPolicy) expiry(begin time.Time) time.Time { return begin.Add(p.Lifetime) }
 
 // next returns when to try again. The last attempt is made when the lifetime
 // ends, not one interval before: nothing expires without having been tried
 // after its time.
-func (p *RetryPolicy) next(arrival time.Time, attempts int, now time.Time, random float64) time.Time {
+func (p *RetryPolicy) next(begin time.Time, attempts int, now time.Time, random float64) time.Time {
 	next := now.Add(p.interval(attempts, random))
-	if end := p.expiry(arrival); next.After(end) && now.Before(end) {
+	if end := p.expiry(begin); next.After(end) && now.Before(end) {
 		return end
 	}
 	return next
 }
 
 // warnAt returns when the sender is warned; zero when never.
-func (p *RetryPolicy) warnAt(arrival time.Time) time.Time {
+func (p *RetryPolicy) warnAt(begin time.Time) time.Time {
 	if p.WarnAfter == 0 {
 		return time.Time{}
 	}
-	return arrival.Add(p.WarnAfter)
+	return begin.Add(p.WarnAfter)
 }
 
-// due returns when something is to be done for d: an attempt or a warning. The
-// time in the ID will do here; it is wrong only after the clock went back.
+// due returns when something is to be done for d: an attempt or a warning.
 func (p *RetryPolicy) due(d *Delivery) time.Time {
-	if warn := p.warnAt(d.ID.Arrived()); !d.Warned && !warn.IsZero() && warn.Before(d.Next) {
+	if warn := p.warnAt(d.begin()); !d.Warned && !warn.IsZero() && warn.Before(d.Next) {
 		return warn
 	}
 	return d.Next

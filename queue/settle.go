@@ -55,7 +55,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 	after := *d
 	after.Recipients = slices.Clone(d.Recipients)
 	s := &settlement{queue: q, message: m, before: d, after: &after, now: time.Now()}
-	ended := !s.now.Before(q.opts.Retry.expiry(m.Arrival))
+	ended := !s.now.Before(q.opts.Retry.expiry(m.begin()))
 	results := out.Results
 	for i := range after.Recipients {
 		r := &after.Recipients[i]
@@ -77,7 +77,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 	}
 	if len(s.tried) > 0 {
 		after.Attempts++
-		after.Next = q.opts.Retry.next(m.Arrival, after.Attempts, s.now, q.opts.Rand())
+		after.Next = q.opts.Retry.next(m.begin(), after.Attempts, s.now, q.opts.Rand())
 	}
 	s.selectReports(out)
 	return s
@@ -86,7 +86,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 // selectReports says of whom the sender is to hear. Nothing ever answers a
 // null reverse-path (RFC 5321 §4.5.5, RFC 3461 §6.1).
 func (s *settlement) selectReports(out Outcome) {
-	warn := s.queue.opts.Retry.warnAt(s.message.Arrival)
+	warn := s.queue.opts.Retry.warnAt(s.message.begin())
 	warnNow := !s.after.Warned && !warn.IsZero() && !s.now.Before(warn)
 	if warnNow {
 		s.after.Warned = true
@@ -134,7 +134,7 @@ func (s *settlement) compose() error {
 func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepared, error) {
 	draft := s.queue.NewDraft()
 	eightBit, utf8, err := s.queue.opts.Reporter.Compose(draft, Report{
-		Kind: kind, Message: s.message, Recipients: recipients, RetryUntil: s.queue.opts.Retry.expiry(s.message.Arrival),
+		Kind: kind, Message: s.message, Recipients: recipients, RetryUntil: s.queue.opts.Retry.expiry(s.message.begin()),
 	})
 	if err != nil {
 		draft.Discard()

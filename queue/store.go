@@ -95,11 +95,7 @@ func (s *store) bringIn(o overlay, segment uint64) error {
 				return err
 			}
 		}
-		meta := tx.Bucket(bucketMeta)
-		if err := meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion)); err != nil {
-			return err
-		}
-		return meta.Put(keyApplied, binary.BigEndian.AppendUint64(nil, segment))
+		return tx.Bucket(bucketMeta).Put(keyApplied, binary.BigEndian.AppendUint64(nil, segment))
 	})
 }
 

@@ -227,9 +227,9 @@ func TestMessageIsKeptWhole(t *testing.T) {
 			c.say("RCPT TO:<r@ok.example> NOTIFY=DELAY,FAILURE ORCPT=rfc822;r+2Bx@ok.example", "250")
 			c.say("RCPT TO:<r@ok.example>", "250") // once is enough
 			c.say("RCPT TO:<q@ok.example>", "250")
-			id := c.send("Subject: x", "", "gr\u00e5", "..dot")
+			id := c.send("Subject: x", "Message-ID:", " <1@a.example>", "", "gr\u00e5", "..dot")
 			got := content(t, q, id)
-			if !strings.HasPrefix(got, "Received: from client.example ([127.0.0.1])\r\n") || !strings.HasSuffix(got, "Subject: x\r\n\r\ngr\u00e5\r\n.dot\r\n") {
+			if !strings.HasPrefix(got, "Received: from client.example ([127.0.0.1])\r\n") || !strings.HasSuffix(got, "Subject: x\r\nMessage-ID:\r\n <1@a.example>\r\n\r\ngr\u00e5\r\n.dot\r\n") {
 				t.Errorf("content %q", got)
 			}
 			if strings.Contains(got, "for <") {
@@ -240,6 +240,9 @@ func TestMessageIsKeptWhole(t *testing.T) {
 				t.Fatal(err)
 			}
 			if e.ReversePath.String() != "s@a.example" || e.EnvelopeID != "a+b" || e.Return != "HDRS" || !e.EightBit || e.Client != "client.example ([127.0.0.1])" {
+				t.Errorf("envelope %+v", e.Envelope)
+			}
+			if e.MessageID != "1@a.example" || e.Protocol != "ESMTP" || e.TLS != "" || !strings.HasPrefix(e.Listener, "127.0.0.1:") {
 				t.Errorf("envelope %+v", e.Envelope)
 			}
 			rcpts := e.Deliveries[0].Recipients

@@ -46,8 +46,10 @@ func (s *session) Data(r io.Reader) error {
 		return err
 	}
 	envelope := s.tx.envelope
+	seen := in.checker.Result()
 	// Our own field has the recipient in it, who may be in UTF-8.
-	envelope.EightBit = in.checker.Result().EightBit() || !message.IsASCII(string(trace))
+	envelope.EightBit = seen.EightBit() || !message.IsASCII(string(trace))
+	envelope.MessageID = seen.MessageID
 	envelope.Arrival = time.Now()
 	if err := draft.Commit(envelope, s.tx.recipients); err != nil {
 		return s.storageError(err)
@@ -89,19 +91,25 @@ func (s *session) judge(c *message.Checker) error {
 
 // trace returns our Received field.
 func (s *session) trace(id queue.ID, now time.Time) []byte {
-	state, secure := s.conn.TLSConnectionState()
 	field := message.Received{
 		Hello: s.conn.Hostname(), Client: s.client, By: s.backend.Hostname, ID: id.String(), Date: now,
-		Protocol: message.Protocol(s.extended(), secure, s.login != "", s.tx.envelope.UTF8),
-	}
-	if secure {
-		field.TLS = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+		Protocol: s.tx.envelope.Protocol, TLS: s.tx.envelope.TLS,
 	}
 	// RFC 5321 §7.2: several recipients must not learn of each other.
 	if len(s.tx.recipients) == 1 {
 		field.For = s.tx.recipients[0].Path
 	}
 	return field.Append(nil)
+}
+
+// arrival notes in the envelope how the message came in.
+func (s *session) arrival(e *queue.Envelope) {
+	state, secure := s.conn.TLSConnectionState()
+	e.Client, e.Listener = s.clientName(), s.conn.Conn().LocalAddr().String()
+	e.Login, e.Protocol = s.login, message.Protocol(s.extended(), secure, s.login != "", e.UTF8)
+	if secure {
+		e.TLS = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+	}
 }
 
 // accepted counts and logs a message that is in the queue.

@@ -65,8 +65,9 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 		return s.storageError(err)
 	}
 	s.tx = transaction{open: true, envelope: queue.Envelope{
-		ReversePath: path, EnvelopeID: o.EnvelopeID, Return: string(o.Return), UTF8: o.UTF8, Client: s.clientName(),
+		ReversePath: path, EnvelopeID: o.EnvelopeID, Return: string(o.Return), UTF8: o.UTF8,
 	}}
+	s.arrival(&s.tx.envelope)
 	return nil
 }
 

@@ -48,6 +48,10 @@ type Result struct {
 	HeaderSize int64
 	// Received is the number of Received fields in the header section.
 	Received int
+	// MessageID is what the first Message-ID field has, without its angle
+	// brackets, up to 998 octets; empty where there is none. It is not checked
+	// and may hold anything but line ends.
+	MessageID string
 	// LongestLine is the length of the longest line without its CRLF, in
 	// octets.
 	LongestLine int64
@@ -79,10 +83,21 @@ type Checker struct {
 	last     byte  // the last octet, where lineLen is not zero
 	openEnd  bool  // the last octets are not CRLF
 	inBody   bool
-	name     [len(receivedName) + 1]byte // how the current header line begins
+	line     [maxHeaderLine]byte // how the current header line begins
+	id       []byte              // of the Message-ID field, as far as it was seen
+	inID     bool                // the last header line belongs to it
 }
 
-const receivedName = "received"
+const (
+	receivedName  = "received"
+	messageIDName = "message-id"
+
+	// maxMessageID is how much of a Message-ID is kept: as much as a line has
+	// room for (RFC 5322 §2.1.1).
+	maxMessageID = 998
+	// maxHeaderLine is how much of a header line is looked at.
+	maxHeaderLine = len(messageIDName) + 4 + maxMessageID
+)
 
 // NewChecker returns a Checker for one content.
 func NewChecker(limits Limits) *Checker {
@@ -125,6 +140,7 @@ func (c *Checker) Result() Result {
 	}
 	r.LongestLine = max(r.LongestLine, line)
 	r.Terminated = !c.openEnd
+	r.MessageID = messageID(c.id)
 	return r
 }
 
@@ -152,24 +168,51 @@ func (c *Checker) header(p []byte) (body []byte) {
 		if i >= 0 {
 			part = p[:i]
 		}
-		if c.lineLen < int64(len(c.name)) {
-			copy(c.name[c.lineLen:], part)
+		if c.lineLen < int64(len(c.line)) {
+			copy(c.line[c.lineLen:], part)
 		}
 		if i < 0 {
 			c.keep(part)
 			return nil
 		}
-		known := min(c.lineLen+int64(len(part)), int64(len(c.name)))
+		known := min(c.lineLen+int64(len(part)), int64(len(c.line)))
 		p = p[i+1:]
 		if c.endLine(part) == 0 {
 			c.inBody = true
 			return p
 		}
-		if isReceived(c.name[:known]) {
-			c.res.Received++
-		}
+		c.headerLine(c.line[:known])
 	}
 	return nil
+}
+
+// headerLine takes a whole line of the header section, or how a long one
+// begins.
+func (c *Checker) headerLine(line []byte) {
+	if c.inID && (line[0] == ' ' || line[0] == '\t') {
+		c.id = append(c.id, line...) // folded
+		c.inID = len(c.id) < maxMessageID
+		return
+	}
+	c.inID = c.id == nil && isField(line, messageIDName)
+	switch {
+	case c.inID:
+		_, value, _ := bytes.Cut(line, []byte{':'})
+		c.id = append([]byte{}, value...)
+	case isField(line, receivedName):
+		c.res.Received++
+	}
+}
+
+// messageID returns the ID in the value of a Message-ID field: what stands
+// between the first angle brackets, or all of it where there are none. White
+// space within is obsolete syntax and no part of it (RFC 5322 §4.5.4).
+func messageID(value []byte) string {
+	if _, after, ok := bytes.Cut(value, []byte{'<'}); ok {
+		value, _, _ = bytes.Cut(after, []byte{'>'})
+	}
+	id := bytes.Join(bytes.FieldsFunc(value, func(r rune) bool { return r == ' ' || '\t' <= r && r <= '\r' }), nil)
+	return string(id[:min(len(id), maxMessageID)])
 }
 
 // body inspects the lines of p.
@@ -213,14 +256,14 @@ func (c *Checker) endLine(part []byte) int64 {
 	return n
 }
 
-// isReceived reports whether a line that begins with b is a Received field,
-// in any case. White space before the colon is obsolete syntax that still
-// counts (RFC 5322 §4.5); a line that begins with white space is folded text.
-func isReceived(b []byte) bool {
-	if len(b) <= len(receivedName) || !bytes.EqualFold(b[:len(receivedName)], []byte(receivedName)) {
+// isField reports whether a line is the field of that name, which is given in
+// lower case. White space before the colon is obsolete syntax that still counts
+// (RFC 5322 §4.5); a line that begins with white space is folded text.
+func isField(line []byte, name string) bool {
+	if len(line) <= len(name) || !bytes.EqualFold(line[:len(name)], []byte(name)) {
 		return false
 	}
-	c := b[len(receivedName)]
+	c := line[len(name)]
 	return c == ':' || c == ' ' || c == '\t'
 }
 

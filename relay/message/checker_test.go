@@ -72,6 +72,40 @@ func TestCheckerLimits(t *testing.T) {
 	}
 }
 
+func TestCheckerMessageID(t *testing.T) {
+	long := strings.Repeat("x", 2000)
+	for header, want := range map[string]string{
+		"Message-ID: <1@a.test>\r\n":                               "1@a.test",
+		"message-id:<1@a.test>\r\n":                                "1@a.test",
+		"Message-Id :\r\n\t<1@a.test>\r\n":                         "1@a.test",
+		"Message-ID: (of\r\n ours) <1@a.test>\r\n":                 "1@a.test",
+		"Message-ID: <1@\r\n a.test>\r\n":                          "1@a.test",
+		"Message-ID: <1@a.test>\r\nMessage-ID: <2@a.test>\r\n":     "1@a.test",
+		"Message-ID: no brackets\r\n":                              "nobrackets",
+		"Message-ID: <1@a.test":                                    "", // no whole line
+		"Message-ID:\r\n":                                          "",
+		"Message-IDs: <1@a.test>\r\n":                              "",
+		"X: y\r\n Message-ID: <1@a.test>\r\n":                      "",
+		"\r\nMessage-ID: <1@a.test>\r\n":                           "",
+		"Message-ID: <" + long + ">\r\n":                           long[:998],
+		"Message-ID: <" + long + ">\r\n " + long + ">\r\nA: b\r\n": long[:998],
+		"Message-ID:\r\n <" + long[:996] + ">\r\n":                 long[:996],
+		"Message-ID: <\x00\x1b@a.test>\r\n":                        "\x00\x1b@a.test",
+	} {
+		for n := 1; n < 40; n += 6 {
+			c := NewChecker(Limits{})
+			for rest := []byte(header); len(rest) > 0; {
+				k := min(n, len(rest))
+				c.Write(rest[:k])
+				rest = rest[k:]
+			}
+			if got := c.Result().MessageID; got != want {
+				t.Errorf("%.80q in pieces of %d: %.80q, want %.80q", header, n, got, want)
+			}
+		}
+	}
+}
+
 func TestCheckerReceived(t *testing.T) {
 	for header, want := range map[string]int{
 		"Received: x\r\n":              1,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"waypost/queue"
 	"waypost/relay/route"
@@ -33,6 +34,7 @@ type attempt struct {
 
 // run makes the attempt. Every way out of it has a result for each recipient.
 func (a *attempt) run(ctx context.Context) queue.Outcome {
+	start := time.Now()
 	out, done := a.runPooled(ctx)
 	if !done {
 		out, done = a.runLegs(ctx)
@@ -41,6 +43,9 @@ func (a *attempt) run(ctx context.Context) queue.Outcome {
 		out = a.giveUp(ctx)
 	}
 	out.Interrupted = ctx.Err() != nil
+	for i := range out.Results {
+		out.Results[i].Duration = time.Since(start)
+	}
 	return out
 }
 
@@ -185,7 +190,7 @@ func (a *attempt) send(ctx context.Context, s *session) (out queue.Outcome, done
 	content, err := a.message.Content()
 	if err != nil {
 		a.outbound.pool.put(s)
-		return a.all(failureOf(s.host, err).result()), true
+		return a.all(failureOf(s.host, err).over(s.tls).result()), true
 	}
 	defer content.Close()
 	res, err := s.client.Send(ctx, a.transaction(content))
@@ -201,10 +206,10 @@ func (a *attempt) send(ctx context.Context, s *session) (out queue.Outcome, done
 	default:
 		done = !res.Local
 	}
-	why := failureOf(s.host, err)
+	why := failureOf(s.host, err).over(s.tls)
 	if err == nil && res.Local {
 		a.unfit = true
-		why = failureOfReply(s.host, res.Recipients[0])
+		why = failureOfReply(s.host, res.Recipients[0]).over(s.tls)
 	}
 	if !done {
 		a.note(why)
@@ -226,7 +231,7 @@ func resultOf(s *session, reply smtp.Reply, why failure) queue.Result {
 	if !decided(reply) {
 		return why.result()
 	}
-	r := queue.Result{State: queue.Deferred, Reply: reply, Status: reply.Status(), Host: s.host}
+	r := queue.Result{State: queue.Deferred, Reply: reply, Status: reply.Status(), Host: s.host, TLS: s.tls}
 	switch {
 	case reply.Positive():
 		r.State, r.Reported = queue.Delivered, s.client.Extensions().DSN

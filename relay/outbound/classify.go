@@ -15,6 +15,7 @@ import (
 // that says which errors are permanent; the zero value is not.
 type failure struct {
 	host      string
+	tls       string
 	permanent bool
 	status    smtp.EnhancedCode
 	reply     smtp.Reply
@@ -22,7 +23,7 @@ type failure struct {
 }
 
 func (f failure) result() queue.Result {
-	r := queue.Result{State: queue.Deferred, Reply: f.reply, Reason: f.reason, Status: f.status, Host: f.host}
+	r := queue.Result{State: queue.Deferred, Reply: f.reply, Reason: f.reason, Status: f.status, Host: f.host, TLS: f.tls}
 	if f.permanent {
 		r.State = queue.Failed
 	}
@@ -48,6 +49,12 @@ func failureOf(host string, err error) failure {
 	if errors.Is(err, queue.ErrDamaged) {
 		f.status = smtp.EnhancedCode{4, 3, 0}
 	}
+	return f
+}
+
+// over notes how the session was protected in which it came to this.
+func (f failure) over(tls string) failure {
+	f.tls = tls
 	return f
 }
 

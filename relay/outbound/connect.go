@@ -23,6 +23,7 @@ type session struct {
 	client      *smtpclient.Client
 	destination string
 	host        string
+	tls         string // as queue.Result has it
 	sent        int
 	expires     *time.Timer
 	ended       func()
@@ -63,7 +64,22 @@ func (o *Outbound) open(ctx context.Context, destination, host string, to netip.
 		o.Metrics.OutboundConnections.Dec()
 		return nil, err
 	}
-	return &session{client: client, destination: destination, host: hostName(host, to), ended: o.Metrics.OutboundConnections.Dec}, nil
+	return &session{
+		client: client, destination: destination, host: hostName(host, to), tls: tlsText(client, level), ended: o.Metrics.OutboundConnections.Dec,
+	}, nil
+}
+
+// tlsText says how a session is protected; "" is not at all.
+func tlsText(client *smtpclient.Client, level route.TLS) string {
+	state, ok := client.TLSState()
+	if !ok {
+		return ""
+	}
+	text := tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+	if level == route.Verified {
+		text += " verified"
+	}
+	return text
 }
 
 // plain takes the wrapping off a dialler's error that says again what is being

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"crypto/tls"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,9 @@ func TestSecurity(t *testing.T) {
 				delivered(t, out)
 				if got := s.Messages()[0]; got.TLS != row.secure || row.login && got.User != "user" {
 					t.Errorf("TLS %v, user %q", got.TLS, got.User)
+				}
+				if said := out.Results[0].TLS; (said != "") != row.secure || strings.HasSuffix(said, " verified") != (row.level == route.Verified) {
+					t.Errorf("TLS is said to be %q", said)
 				}
 			})
 		})
