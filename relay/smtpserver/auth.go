@@ -30,10 +30,6 @@ const (
 	maxAuthFailures = 5
 )
 
-// needAuth are the commands that are refused before AUTH where it is required
-// (RFC 4954 §6, reply 530).
-const needAuth = " MAIL VRFY EXPN ETRN "
-
 // mechanisms are those that can be used now: none in clear, unless that is
 // allowed (RFC 4954 §4).
 func (s *session) mechanisms() []string {
@@ -47,8 +43,6 @@ func (s *session) mechanisms() []string {
 // auth authenticates the client (RFC 4954 §4).
 func (s *session) auth(arg string) error {
 	switch {
-	case s.server.Auth == AuthNone:
-		return s.complain(502, code{5, 5, 1}, "Command not available", metrics.RefusedSyntax)
 	case !s.extended:
 		return s.complain(503, code{5, 5, 1}, "Say EHLO first", metrics.RefusedSequence)
 	case s.authenticated:
@@ -155,7 +149,5 @@ func (s *session) authFailed(err error) error {
 	if s.authFailures < maxAuthFailures {
 		return nil
 	}
-	s.count(metrics.RefusedLimit)
-	s.reply(421, code{4, 7, 0}, s.server.Hostname+" Too many failed attempts, closing")
-	return errEnd
+	return s.dismiss(421, code{4, 7, 0}, s.server.Hostname+" Too many failed attempts, closing", metrics.RefusedLimit)
 }

@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"crypto/tls"
 	"net"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 )
@@ -43,6 +44,53 @@ type Backend interface {
 	// session has authenticated. An error is the reply to it. A session that
 	// is go-smtp's AuthSession can authenticate.
 	BeginSession(c Conn) (gosmtp.Session, error)
+}
+
+// MailParameters are those of MAIL that go-smtp's MailOptions does not have.
+type MailParameters struct {
+	// DeliverBy is BY (RFC 2852); nil when it was not given.
+	DeliverBy *gosmtp.DeliverByOptions
+	// Priority is MT-PRIORITY, -9 to 9 (RFC 6710); nil when it was not given.
+	Priority *int
+	// HoldUntil is when the message may leave, as HOLDFOR or HOLDUNTIL said
+	// (RFC 4865); zero when neither was given.
+	HoldUntil time.Time
+}
+
+// MailParametersSession is an add-on to Session: it is told of these before
+// Mail.
+type MailParametersSession interface {
+	gosmtp.Session
+	MailParameters(p MailParameters)
+}
+
+// VerifySession is an add-on to Session: it answers VRFY. Nil and a session
+// without it mean that nothing is known (252). An *smtp.SMTPError is the answer,
+// of success (250, 251) or not (550, 551). The mailbox is written as for Rcpt.
+type VerifySession interface {
+	gosmtp.Session
+	Verify(mailbox string) error
+}
+
+// ExpandSession is an add-on to Session: it answers EXPN.
+type ExpandSession interface {
+	gosmtp.Session
+	// MayExpand says whether this client has the command.
+	MayExpand() bool
+	// Expand returns the members of a list, as they stand in a path; none
+	// means that there is no such list.
+	Expand(list string) (members []string, err error)
+}
+
+// QueueSession is an add-on to Session: it answers ETRN.
+type QueueSession interface {
+	gosmtp.Session
+	// MayStartQueue says whether this client has the command.
+	MayStartQueue() bool
+	// StartQueue tries what waits for a domain, given as A-labels in lower
+	// case, and with below for the domains under it. waiting is false when
+	// there is nothing.
+	StartQueue(domain string, below bool) (waiting bool, err error)
 }
 
 // OriginalRecipientSession is an add-on to Session: it is told ORCPT as the

@@ -1,18 +1,12 @@
 package smtpserver
 
 import (
-	"errors"
-	"strconv"
+	"maps"
+	"slices"
 	"strings"
 
-	gosmtp "github.com/emersion/go-smtp"
-
 	"waypost/metrics"
-	"waypost/relay/smtp"
 )
-
-// handler answers one command. An error ends the session.
-type handler func(s *session, arg string) error
 
 // place says where in a session a command may stand.
 type place uint8
@@ -24,281 +18,77 @@ const (
 	noArguments = 1 << 7
 )
 
-// verbs is the table of commands (RFC 5321 §4.1.1, §4.1.4).
-var verbs = map[string]struct {
+// command is one verb.
+type command struct {
 	where  place
-	handle handler
-}{
-	"EHLO":     {anywhere, (*session).ehlo},
-	"HELO":     {anywhere, (*session).helo},
-	"MAIL":     {afterHello, (*session).mail},
-	"RCPT":     {inTransfer, (*session).rcpt},
-	"DATA":     {inTransfer | noArguments, (*session).data},
-	"BDAT":     {anywhere, (*session).bdat}, // its octets must be read in any case
-	"RSET":     {anywhere | noArguments, (*session).rset},
-	"NOOP":     {anywhere, (*session).noop},
-	"QUIT":     {anywhere | noArguments, (*session).quit},
-	"HELP":     {anywhere, (*session).help},
-	"VRFY":     {anywhere, (*session).vrfy},
-	"STARTTLS": {afterHello | noArguments, (*session).startTLS},
-	"AUTH":     {afterHello, (*session).auth},
+	handle func(s *session, arg string) error // an error ends the session
+	usage  string                             // what HELP says
+	// offered says whether this session has the command at all; nil means
+	// that every one has.
+	offered func(s *session) bool
+}
+
+// commands is the table of verbs (RFC 5321 §4.1.1, §4.1.4).
+func commands() map[string]command {
+	return map[string]command{
+		"EHLO": {where: anywhere, handle: (*session).ehlo, usage: "EHLO name: greet us and see what we offer"},
+		"HELO": {where: anywhere, handle: (*session).helo, usage: "HELO name: greet us as in 1982"},
+		"MAIL": {where: afterHello, handle: (*session).mail, usage: "MAIL FROM:<path> [parameters]: begin a transaction"},
+		"RCPT": {where: inTransfer, handle: (*session).rcpt, usage: "RCPT TO:<path> [parameters]: name a recipient"},
+		"DATA": {where: inTransfer | noArguments, handle: (*session).data, usage: "DATA: send the message, until a line with only a dot"},
+		// The octets of a chunk must be read wherever it stands.
+		"BDAT": {where: anywhere, handle: (*session).bdat, usage: "BDAT octets [LAST]: send a chunk of the message"},
+		"RSET": {where: anywhere | noArguments, handle: (*session).rset, usage: "RSET: forget the transaction"},
+		"NOOP": {where: anywhere, handle: (*session).noop, usage: "NOOP: do nothing"},
+		"QUIT": {where: anywhere | noArguments, handle: (*session).quit, usage: "QUIT: end the session"},
+		"HELP": {where: anywhere, handle: (*session).help, usage: "HELP [command]: show the commands, or explain one"},
+		"VRFY": {where: anywhere, handle: (*session).vrfy, usage: "VRFY address: ask whether a mailbox exists"},
+		"EXPN": {where: anywhere, handle: (*session).expn, usage: "EXPN list: ask for the members of a list", offered: (*session).canExpand},
+		"ETRN": {where: afterHello, handle: (*session).etrn, usage: "ETRN domain: try the mail that waits for a domain", offered: (*session).canStartQueue},
+		"AUTH": {where: afterHello, handle: (*session).auth, usage: "AUTH mechanism [response]: log in", offered: func(s *session) bool { return s.server.Auth != AuthNone }},
+		"STARTTLS": {where: afterHello | noArguments, handle: (*session).startTLS, usage: "STARTTLS: go on under TLS",
+			offered: func(s *session) bool { return s.server.TLSMode != TLSNone }},
+	}
 }
 
 // known are the verbs that exist and that we do not have (RFC 5321 §4.2.4).
-const known = " EXPN ETRN ATRN TURN SEND SOML SAML XCLIENT XFORWARD LHLO BURL "
+const known = " ATRN TURN SEND SOML SAML XFORWARD LHLO BURL "
+
+// clearVerbs are what is possible in clear where TLS is required (RFC 3207
+// §4).
+const clearVerbs = " EHLO NOOP QUIT STARTTLS "
+
+// needAuth are the commands that are refused before AUTH where it is required
+// (RFC 4954 §6, reply 530).
+const needAuth = " MAIL VRFY EXPN ETRN "
 
 // command checks the place of a command and runs it.
 func (s *session) command(verb, arg string) error {
-	v, ok := verbs[verb]
+	v, ok := s.server.commands[verb]
+	has := func(list string) bool { return strings.Contains(list, " "+verb+" ") }
 	switch where := v.where &^ noArguments; {
-	case !ok && verb != "" && strings.Contains(known, " "+verb+" "):
+	case ok && v.offered != nil && !v.offered(s), !ok && verb != "" && has(known):
 		return s.complain(502, code{5, 5, 1}, "Command not available", metrics.RefusedSyntax)
 	case !ok:
 		return s.complain(500, code{5, 5, 1}, "Command not recognised", metrics.RefusedSyntax)
 	case v.where&noArguments != 0 && arg != "":
 		return s.complain(501, code{5, 5, 4}, "This command has no parameters", metrics.RefusedSyntax)
-	case s.server.TLSMode == TLSRequired && s.state == nil && !strings.Contains(" EHLO NOOP QUIT STARTTLS ", " "+verb+" "):
-		// RFC 3207 §4.
+	case s.server.TLSMode == TLSRequired && s.state == nil && !has(clearVerbs):
 		return s.complain(530, code{5, 7, 0}, "Say STARTTLS first", metrics.RefusedSequence)
 	case where >= afterHello && s.backend == nil:
 		return s.complain(503, code{5, 5, 1}, "Say EHLO first", metrics.RefusedSequence)
 	case where == inTransfer && !s.tx.open:
 		return s.complain(503, code{5, 5, 1}, "Say MAIL first", metrics.RefusedSequence)
-	}
-	if s.server.Auth == AuthRequired && !s.authenticated && strings.Contains(needAuth, " "+verb+" ") {
+	case s.server.Auth == AuthRequired && !s.authenticated && has(needAuth):
 		return s.complain(530, code{5, 7, 0}, "Authentication required", metrics.RefusedAuth)
 	}
 	return v.handle(s, arg)
 }
 
-func (s *session) helo(arg string) error { return s.greeted(arg, false) }
-func (s *session) ehlo(arg string) error { return s.greeted(arg, true) }
-
-func (s *session) greeted(arg string, extended bool) error {
-	name := strings.TrimSpace(arg)
-	if !validHello(name) {
-		return s.complain(501, code{5, 5, 4}, "Bad name or address literal", metrics.RefusedSyntax)
-	}
-	s.idle++
-	if s.authenticated {
-		s.reset() // whoever it is stays the same
-		s.hello, s.extended = name, extended
-	} else if !s.begin(name, extended) {
-		return nil
-	}
-	if !extended {
-		s.reply(250, noCode, s.server.Hostname) // RFC 5321 §3.2: one line
-		return nil
-	}
-	s.reply(250, noCode, s.keywords()...)
-	return nil
-}
-
-// begin begins the backend's session, or has given its refusal.
-func (s *session) begin(name string, extended bool) bool {
-	s.logout() // RFC 5321 §4.1.4: EHLO also resets
-	s.hello, s.extended = name, extended
-	backend, err := s.server.Backend.BeginSession(s)
-	if err != nil {
-		s.replyError(err)
-		return false
-	}
-	s.backend = backend
-	return true
-}
-
-// keywords lists what EHLO offers.
-func (s *session) keywords() []string {
-	list := []string{s.server.Hostname, "PIPELINING", "SIZE " + strconv.FormatInt(s.server.MaxSize, 10),
-		"8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "ENHANCEDSTATUSCODES", "VRFY", "HELP"}
-	if s.canStartTLS() {
-		list = append(list, "STARTTLS")
-	}
-	if all := s.mechanisms(); len(all) > 0 {
-		list = append(list, "AUTH "+strings.Join(all, " "))
-	}
-	return list
-}
-
-func (s *session) canStartTLS() bool {
-	return s.state == nil && (s.server.TLSMode == TLSOffered || s.server.TLSMode == TLSRequired)
-}
-
-func (s *session) startTLS(string) error {
-	if !s.canStartTLS() {
-		return s.complain(503, code{5, 5, 1}, "STARTTLS is not available here", metrics.RefusedSequence)
-	}
-	s.reply(220, code{2, 0, 0}, "Go ahead")
-	if len(s.in.buffered()) > 0 {
-		// Text that was sent ahead of the handshake could have been put
-		// there by anybody: the session cannot be trusted any more.
-		s.count(metrics.RefusedProtocol)
-		s.out = nil
-		s.reply(421, code{4, 7, 0}, s.server.Hostname+" Data ahead of the TLS handshake")
-		return errEnd
-	}
-	if err := s.flush(); err != nil {
-		return err
-	}
-	s.logout()
-	s.hello, s.extended = "", false
-	if s.handshake() != nil {
-		s.out = nil
-		s.nc.Close()
-		return errEnd
-	}
-	return nil
-}
-
-func (s *session) mail(arg string) error {
-	if s.tx.open {
-		// RFC 5321 §4.1.4: no nested MAIL.
-		return s.complain(503, code{5, 5, 1}, "A transaction is open already", metrics.RefusedSequence)
-	}
-	path, params, ok := s.pathAndParams(arg, "FROM:")
-	if !ok {
-		return nil
-	}
-	opts, refusal := s.mailOptions(params)
-	if refusal == nil && len(params) > 0 && !s.extended {
-		refusal = errUnknownParam
-	}
-	if refusal != nil {
-		return s.refuseParams(refusal)
-	}
-	if path.IsPostmaster() && path.Domain == "" {
-		return s.complain(501, code{5, 1, 7}, "Sender has no domain", metrics.RefusedSender)
-	}
-	if !opts.UTF8 && !path.ASCII() {
-		// RFC 6531 §3.1.
-		return s.complain(553, code{5, 6, 7}, "Non-ASCII address without SMTPUTF8", metrics.RefusedSender)
-	}
-	if err := s.backend.Mail(contractPath(path), opts); err != nil {
-		s.replyError(err)
-		return nil
-	}
-	s.idle = 0
-	s.tx = transaction{open: true, utf8: opts.UTF8}
-	s.reply(250, code{2, 1, 0}, "Sender accepted")
-	return nil
-}
-
-func (s *session) rcpt(arg string) error {
-	if s.tx.chunks != nil {
-		return s.complain(503, code{5, 5, 1}, "A message is being received", metrics.RefusedSequence)
-	}
-	path, params, ok := s.pathAndParams(arg, "TO:")
-	if !ok {
-		return nil
-	}
-	opts, orcpt, refusal := rcptOptions(params, s.tx.utf8)
-	if refusal == nil && len(params) > 0 && !s.extended {
-		refusal = errUnknownParam
-	}
-	if refusal != nil {
-		return s.refuseParams(refusal)
-	}
-	switch {
-	case path.IsNull():
-		return s.complain(501, code{5, 1, 3}, "Recipient is empty", metrics.RefusedSyntax)
-	case !s.tx.utf8 && !path.ASCII():
-		return s.complain(553, code{5, 6, 7}, "Non-ASCII address without SMTPUTF8", metrics.RefusedRecipient)
-	}
-	if raw, ok := s.backend.(OriginalRecipientSession); ok {
-		raw.OriginalRecipient(orcpt)
-	}
-	if err := s.backend.Rcpt(contractPath(path), opts); err != nil {
-		s.rejected++
-		s.replyError(err)
-		return nil
-	}
-	s.tx.recipients++
-	s.reply(250, code{2, 1, 5}, "Recipient accepted")
-	return nil
-}
-
-func (s *session) refuseParams(refusal *gosmtp.SMTPError) error {
-	reason := metrics.RefusedSyntax
-	if refusal == errTooLarge {
-		reason = metrics.RefusedSize
-	}
-	return s.complain(refusal.Code, code(refusal.EnhancedCode), refusal.Message, reason)
-}
-
-// contractPath writes a path as go-smtp's Session receives it: the local part
-// not quoted.
-func contractPath(p smtp.Path) string {
-	if p.Domain == "" {
-		return p.Local
-	}
-	return p.Local + "@" + p.Domain
-}
-
-// pathAndParams reads "FROM:<path> params" and the like; on a fault it has
-// answered. A blank after the colon is common and tolerated.
-func (s *session) pathAndParams(arg, word string) (smtp.Path, []param, bool) {
-	if len(arg) < len(word) || !strings.EqualFold(arg[:len(word)], word) {
-		s.complain(501, code{5, 5, 4}, "Expected "+word+"<address>", metrics.RefusedSyntax)
-		return smtp.Path{}, nil, false
-	}
-	// Whether UTF-8 is allowed is known only after the parameters.
-	path, rest, err := smtp.ParsePath(strings.TrimLeft(arg[len(word):], " "), true)
-	if err != nil {
-		s.complain(501, pathCode(err, word), "Bad address: "+err.Error(), metrics.RefusedSyntax)
-		return smtp.Path{}, nil, false
-	}
-	params, err := parseParams(rest)
-	if err != nil {
-		s.complain(501, code{5, 5, 4}, "Bad parameters", metrics.RefusedSyntax)
-		return smtp.Path{}, nil, false
-	}
-	return path, params, true
-}
-
-// pathCode returns the enhanced code for a path that does not parse.
-func pathCode(err error, word string) code {
-	sender := word == "FROM:"
-	switch {
-	case errors.Is(err, smtp.ErrDomain) && sender:
-		return code{5, 1, 8}
-	case errors.Is(err, smtp.ErrDomain):
-		return code{5, 1, 2}
-	case sender:
-		return code{5, 1, 7}
-	}
-	return code{5, 1, 3}
-}
-
-func (s *session) rset(string) error {
-	s.idle++
-	s.reset()
-	s.reply(250, code{2, 0, 0}, "Flushed")
-	return nil
-}
-
-func (s *session) noop(string) error {
-	s.idle++
-	s.reply(250, code{2, 0, 0}, "OK")
-	return nil
-}
-
-func (s *session) help(string) error {
-	s.idle++
-	s.reply(214, code{2, 0, 0}, "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS QUIT", "The protocol is RFC 5321")
-	return nil
-}
-
-// vrfy verifies nothing (RFC 5321 §3.5.3, §7.3).
-func (s *session) vrfy(arg string) error {
-	s.idle++
-	if arg == "" {
-		return s.complain(501, code{5, 5, 4}, "Expected an address", metrics.RefusedSyntax)
-	}
-	s.reply(252, code{2, 0, 0}, "Send some mail, and it will be tried")
-	return nil
-}
-
-func (s *session) quit(string) error {
-	s.reply(221, code{2, 0, 0}, s.server.Hostname+" Bye")
-	return errEnd
+// verbs lists the commands that this session has.
+func (s *session) verbs() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.server.commands)), func(verb string) bool {
+		offered := s.server.commands[verb].offered
+		return offered != nil && !offered(s)
+	})
 }

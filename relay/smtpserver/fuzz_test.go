@@ -41,7 +41,7 @@ func FuzzSession(f *testing.F) {
 				break
 			}
 			if err != nil || len(line) < 5 || !strings.Contains("2345", line[:1]) || !strings.HasSuffix(line, "\r\n") ||
-				strings.Trim(strings.TrimSuffix(line, "\r\n"), printable) != "" {
+				strings.Trim(strings.TrimSuffix(line, "\r\n"), replyText) != "" {
 				t.Fatalf("reply %q, %v", line, err)
 			}
 		}
@@ -54,7 +54,7 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-const printable = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
+const replyText = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 
 // halfClosed is a connection whose client sends so much and then closes its
 // sending side.

@@ -27,11 +27,13 @@ type memory struct {
 	messages []received
 	// dataError, if set, is what Data returns after reading; early, before.
 	dataError, early error
+	mailError        error
 	panics           bool
 	started          chan struct{} // told when Data begins, if set
 	// mechanisms makes the sessions able to authenticate.
 	mechanisms map[string]func() sasl.Server
 	conn       Conn // of the last session
+	knows      bool // sessions answer VRFY, EXPN and ETRN
 }
 
 type received struct {
@@ -39,6 +41,7 @@ type received struct {
 	to            []string
 	orcpt         []string
 	mail          gosmtp.MailOptions
+	more          MailParameters
 }
 
 func (m *memory) NewSession(c *gosmtp.Conn) (gosmtp.Session, error) { return m.BeginSession(c) }
@@ -50,7 +53,44 @@ func (m *memory) BeginSession(c Conn) (gosmtp.Session, error) {
 	if m.mechanisms != nil {
 		return &authSession{memorySession{memory: m}}, nil
 	}
+	if m.knows {
+		return &knowingSession{memorySession{memory: m}}, nil
+	}
 	return &memorySession{memory: m}, nil
+}
+
+// knowingSession answers VRFY, EXPN and ETRN.
+type knowingSession struct{ memorySession }
+
+func (s *knowingSession) Verify(mailbox string) error {
+	switch mailbox {
+	case "a b@ok.example":
+		return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 1, 5}, Message: "<\"a b\"@ok.example>"}
+	case "no@ok.example":
+		return &gosmtp.SMTPError{Code: 550, EnhancedCode: gosmtp.EnhancedCode{5, 1, 1}, Message: "No such mailbox"}
+	}
+	return nil
+}
+
+func (s *knowingSession) MayExpand() bool { return true }
+
+func (s *knowingSession) Expand(list string) ([]string, error) {
+	if list == "list@ok.example" {
+		return []string{"a@ok.example", "b@ok.example"}, nil
+	}
+	return nil, nil
+}
+
+func (s *knowingSession) MayStartQueue() bool { return true }
+
+func (s *knowingSession) StartQueue(domain string, below bool) (bool, error) {
+	switch {
+	case domain == "not.example":
+		return false, &gosmtp.SMTPError{Code: 459, EnhancedCode: gosmtp.EnhancedCode{4, 7, 1}, Message: "Not allowed"}
+	case domain == "below.example":
+		return below, nil
+	}
+	return domain == "ok.example", nil
 }
 
 // authSession is a session that can authenticate.
@@ -79,7 +119,12 @@ func (s *memorySession) Reset()                       { s.tx = received{} }
 func (s *memorySession) Logout() error                { return nil }
 func (s *memorySession) OriginalRecipient(raw string) { s.tx.orcpt = append(s.tx.orcpt, raw) }
 
+func (s *memorySession) MailParameters(p MailParameters) { s.tx.more = p }
+
 func (s *memorySession) Mail(from string, o *gosmtp.MailOptions) error {
+	if err := s.memory.mailError; err != nil {
+		return err
+	}
 	s.tx.from, s.tx.mail = from, *o
 	return nil
 }

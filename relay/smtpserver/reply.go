@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"errors"
+	"strings"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -27,6 +28,14 @@ func (s *session) complain(number int, enhanced code, text, reason string) error
 	return nil
 }
 
+// dismiss refuses a client altogether: its last reply, and the end.
+func (s *session) dismiss(number int, enhanced code, text, reason string) error {
+	s.count(reason)
+	s.reply(number, enhanced, text)
+	s.unread = true
+	return errEnd
+}
+
 func (s *session) count(reason string) { s.server.Metrics.Refused.WithLabelValues(reason).Inc() }
 
 // replyError gives a backend's answer. An error that is no reply is our own
@@ -43,5 +52,34 @@ func (s *session) replyError(err error) {
 	if enhanced[0] != reply.Code/100 {
 		enhanced = code{reply.Code / 100, 0, 0}
 	}
-	s.reply(reply.Code, enhanced, reply.Message)
+	lines := strings.Split(reply.Message, "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	s.reply(reply.Code, enhanced, lines...)
+	if reply.Code == 421 {
+		s.unread = true // which says that the connection is closed (RFC 5321 §3.8)
+	}
+}
+
+// printable returns s with a question mark for what a reply may not have in it.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// accepted gives a backend's success in its words, where it has some, or in
+// ours. When it is none, the refusal has been given.
+func (s *session) accepted(err error, enhanced code, text string) bool {
+	if err == nil {
+		s.reply(250, enhanced, text)
+		return true
+	}
+	s.replyError(err)
+	reply, ok := errors.AsType[*gosmtp.SMTPError](err)
+	return ok && reply.Code/100 == 2
 }

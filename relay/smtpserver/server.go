@@ -37,8 +37,16 @@ type Options struct {
 	// allows it without TLS, where passwords can be read on the way.
 	Auth        AuthMode
 	AuthInClear bool
+	// Extensions switches on what needs the rest of the program behind it.
+	Extensions Extensions
 	// MaxSize is the largest content in octets; 0 means no limit.
 	MaxSize int64
+	// MaxRecipients is how many the backend takes in one transaction, which
+	// is only announced here; 0 announces nothing.
+	MaxRecipients int
+	// MaxMessages is how many transactions one session may have; 0 means that
+	// there is no limit.
+	MaxMessages int
 	// MaxConnections and MaxPerAddress bound what is open at once; 0 means
 	// 1000 and 100.
 	MaxConnections, MaxPerAddress int
@@ -52,6 +60,18 @@ type Options struct {
 	WriteTimeout time.Duration
 	Log          *slog.Logger     // nil discards
 	Metrics      *metrics.Metrics // nil counts into nothing
+}
+
+// Extensions are those that a listener offers only where the whole way of the
+// message keeps what they promise. The zero value offers none.
+type Extensions struct {
+	BinaryMIME bool // RFC 3030 §3
+	RequireTLS bool // RFC 8689, in sessions under TLS
+	DeliverBy  bool // RFC 2852
+	Priority   bool // RFC 6710
+	// HoldMax is how long FUTURERELEASE may hold a message; 0 does not offer
+	// it. Only submission may (RFC 4865 §3).
+	HoldMax time.Duration
 }
 
 func (o *Options) setDefaults() {
@@ -80,7 +100,8 @@ func (o *Options) setDefaults() {
 // Server serves any number of listeners with one set of options.
 type Server struct {
 	Options
-	buffers *sync.Pool
+	commands map[string]command
+	buffers  *sync.Pool
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -97,7 +118,7 @@ func New(o Options) *Server {
 		o.TLS = recordPresented(o.TLS)
 	}
 	return &Server{
-		Options: o, buffers: newBufferPool(),
+		Options: o, commands: commands(), buffers: newBufferPool(),
 		listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{}, addresses: map[netip.Addr]int{},
 	}
 }

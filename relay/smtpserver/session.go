@@ -18,6 +18,9 @@ import (
 	"waypost/metrics"
 )
 
+// lingerTime is how long a client that is sent away may go on sending.
+const lingerTime = time.Second
+
 // Bounds on what a client may do without getting anywhere.
 const (
 	maxErrors   = 20  // commands refused for their syntax or place
@@ -44,7 +47,9 @@ type session struct {
 
 	authenticated bool
 
+	messages                             int // transactions that were begun
 	errors, idle, rejected, authFailures int
+	unread                               bool // the client is sent away, and may be sending still
 
 	mu       sync.Mutex
 	waiting  bool // for a command, with no transaction open
@@ -55,6 +60,7 @@ type session struct {
 type transaction struct {
 	open       bool // MAIL was accepted
 	utf8       bool
+	binary     bool // BODY=BINARYMIME
 	recipients int
 	chunks     *chunks // after the first BDAT
 }
@@ -161,9 +167,7 @@ func (s *session) step() error {
 		return err
 	}
 	if looksLikeHTTP(line) {
-		s.count(metrics.RefusedProtocol)
-		s.reply(554, code{5, 5, 1}, "This is not a web server")
-		return errEnd
+		return s.dismiss(554, code{5, 5, 1}, "This is not a web server", metrics.RefusedProtocol)
 	}
 	verb, arg, ok := splitCommand(line)
 	if !ok {
@@ -172,10 +176,11 @@ func (s *session) step() error {
 	if err := s.command(verb, arg); err != nil {
 		return err
 	}
-	if s.errors > maxErrors || s.idle > maxIdle || s.rejected > maxRejected {
-		s.count(metrics.RefusedLimit)
-		s.reply(421, code{4, 7, 0}, s.server.Hostname+" Too many errors or too little mail, closing")
+	if s.unread {
 		return errEnd
+	}
+	if s.errors > maxErrors || s.idle > maxIdle || s.rejected > maxRejected {
+		return s.dismiss(421, code{4, 7, 0}, s.server.Hostname+" Too many errors or too little mail, closing", metrics.RefusedLimit)
 	}
 	return nil
 }
@@ -230,15 +235,21 @@ func (s *session) sayGoodbye(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.reply(421, code{4, 4, 2}, s.server.Hostname+" Timed out waiting for you")
 	case errors.Is(err, errJunk), errors.Is(err, errFlood):
-		s.count(metrics.RefusedLimit)
-		s.reply(421, code{4, 7, 0}, s.server.Hostname+" Too much data, closing")
+		s.dismiss(421, code{4, 7, 0}, s.server.Hostname+" Too much data, closing", metrics.RefusedLimit)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return
 	}
 	s.flush()
-	if c, ok := s.conn.(*tls.Conn); ok {
-		c.CloseWrite()
+	if c, ok := s.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil && s.unread {
+		s.linger()
 	}
+}
+
+// linger reads on for a moment after the last reply. Closing with something
+// unread makes TCP reset the connection, and the client would never see why.
+func (s *session) linger() {
+	s.conn.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, s.conn, maxJunk)
 }
 
 // handshake begins TLS. A failed one leaves nothing that could be said in

@@ -41,8 +41,8 @@ func TestCommands(t *testing.T) {
 
 		{"unknown", "FOO bar\r\n\r\n", []string{"500 5.5.1", "500 5.5.1"}},
 		{"known and not there", "EXPN list\r\nTURN\r\nETRN x\r\nSEND FROM:<a@b>\r\nAUTH PLAIN\r\n", []string{"502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1", "502 5.5.1"}},
-		{"starttls where there is none", "STARTTLS\r\n", []string{"503 5.5.1"}},
-		{"parameters where there are none", "RSET x\r\nQUIT x\r\nSTARTTLS x\r\n", []string{"501 5.5.4", "501 5.5.4", "501 5.5.4"}},
+		{"starttls where there is none", "STARTTLS\r\nSTARTTLS x\r\n", []string{"502 5.5.1", "502 5.5.1"}},
+		{"parameters where there are none", "RSET x\r\nQUIT x\r\n", []string{"501 5.5.4", "501 5.5.4"}},
 		{"rcpt first", "RCPT TO:<r@ok.example>\r\nDATA\r\n", []string{"503 5.5.1", "503 5.5.1"}},
 		{"nested mail", mail + mail, []string{"250", "503 5.5.1"}},
 		{"no recipients", mail + "DATA\r\n", []string{"250", "503 5.5.1"}},
@@ -331,11 +331,12 @@ func TestStartTLS(t *testing.T) {
 	_, address := start(t, m, withTLS(t, TLSOffered))
 	c := dial(t, address)
 	c.expect("220")
-	c.say("STARTTLS\r\nEHLO c.example\r\n")
+	c.say("STARTTLS\r\nEHLO c.example\r\nSTARTTLS x\r\n")
 	c.expect("503 5.5.1")
 	if !strings.Contains(c.reply(), "STARTTLS") {
 		t.Error("STARTTLS is not offered")
 	}
+	c.expect("501 5.5.4")
 	c.say(envelope)
 	c.expect("250", "250")
 	c.say("STARTTLS\r\n")

@@ -14,6 +14,9 @@ func (s *session) data(string) error {
 	switch {
 	case s.tx.chunks != nil:
 		return s.complain(503, code{5, 5, 1}, "DATA after BDAT", metrics.RefusedSequence)
+	case s.tx.binary:
+		// RFC 3030 §3: there is no telling where such content ends.
+		return s.complain(503, code{5, 5, 1}, "BINARYMIME needs BDAT", metrics.RefusedSequence)
 	case s.tx.recipients == 0:
 		return s.complain(503, code{5, 5, 1}, "No valid recipients", metrics.RefusedSequence)
 	}
@@ -67,15 +70,11 @@ func (s *session) bdat(arg string) error {
 	size, last, ok := parseChunk(arg)
 	if !ok {
 		// Where the chunk ends is unknown, so there is no way to go on.
-		s.count(metrics.RefusedSyntax)
-		s.reply(501, code{5, 5, 4}, "Bad chunk size")
-		return errEnd
+		return s.dismiss(501, code{5, 5, 4}, "Bad chunk size", metrics.RefusedSyntax)
 	}
 	limit := s.server.MaxSize
 	if limit > 0 && size > 2*limit+(64<<20) {
-		s.count(metrics.RefusedSize)
-		s.replyError(errTooLarge)
-		return errEnd
+		return s.dismiss(errTooLarge.Code, code(errTooLarge.EnhancedCode), errTooLarge.Message, metrics.RefusedSize)
 	}
 	s.in.enlarge()
 	switch {

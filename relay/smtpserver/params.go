@@ -87,54 +87,52 @@ var (
 	errBadParam     = &gosmtp.SMTPError{Code: 501, EnhancedCode: gosmtp.EnhancedCode{5, 5, 4}, Message: "Bad parameter value"}
 )
 
-// mailOptions reads the parameters of MAIL.
-func (s *session) mailOptions(params []param) (*gosmtp.MailOptions, *gosmtp.SMTPError) {
-	o, limit := &gosmtp.MailOptions{}, s.server.MaxSize
-	for _, p := range params {
-		ok := true
-		switch p.key {
-		case "SIZE":
-			if o.Size, ok = parseSize(p.value); limit > 0 && o.Size > limit {
-				return nil, errTooLarge
-			}
-		case "BODY":
-			o.Body = gosmtp.BodyType(strings.ToUpper(p.value))
-			ok = o.Body == gosmtp.Body7Bit || o.Body == gosmtp.Body8BitMIME
-		case "SMTPUTF8":
-			o.UTF8, ok = true, !p.hasValue
-		case "RET":
-			o.Return = gosmtp.DSNReturn(strings.ToUpper(p.value))
-			ok = o.Return == gosmtp.DSNReturnFull || o.Return == gosmtp.DSNReturnHeaders
-		case "ENVID":
-			// RFC 3461 §4.4: at most 100 octets, printable.
-			id, err := smtp.ParseXtext(p.value)
-			o.EnvelopeID, ok = id, err == nil && id != "" && len(p.value) <= 100
-		case "AUTH":
-			if len(s.mechanisms()) == 0 {
-				return nil, errUnknownParam
-			}
-			o.Auth, ok = parseAuthParam(p.value)
-		default:
-			return nil, errUnknownParam
-		}
-		if !ok {
-			return nil, errBadParam
-		}
-	}
-	return o, nil
+// mailParams is what the parameters of MAIL say.
+type mailParams struct {
+	gosmtp.MailOptions
+	more MailParameters
 }
 
-// parseAuthParam reads "<>" or the xtext of a mailbox (RFC 4954 §5).
-func parseAuthParam(s string) (*string, bool) {
-	if s == "<>" {
-		return new(""), true
+// mailParams reads the parameters of MAIL. Those that this session was not
+// offered do not exist.
+func (s *session) mailParams(params []param) (m mailParams, refusal *gosmtp.SMTPError) {
+	if len(params) > 0 && !s.extended {
+		return m, errUnknownParam
 	}
-	mailbox, err := smtp.ParseXtext(s)
-	if err != nil || len(s) > 500 {
-		return nil, false
+	for _, p := range params {
+		if refusal = s.mailParam(p, &m); refusal != nil {
+			return m, refusal
+		}
 	}
-	path, rest, err := smtp.ParsePath("<"+mailbox+">", false)
-	return &mailbox, err == nil && rest == "" && path.Domain != ""
+	return m, nil
+}
+
+func (s *session) mailParam(p param, m *mailParams) *gosmtp.SMTPError {
+	ok := true
+	switch limit := s.server.MaxSize; p.key {
+	case "SIZE":
+		if m.Size, ok = parseSize(p.value); limit > 0 && m.Size > limit {
+			return errTooLarge
+		}
+	case "BODY":
+		m.Body = gosmtp.BodyType(strings.ToUpper(p.value))
+		ok = m.Body == gosmtp.Body7Bit || m.Body == gosmtp.Body8BitMIME || m.Body == gosmtp.BodyBinaryMIME && s.server.Extensions.BinaryMIME
+	case "SMTPUTF8":
+		m.UTF8, ok = true, !p.hasValue
+	case "RET":
+		m.Return = gosmtp.DSNReturn(strings.ToUpper(p.value))
+		ok = m.Return == gosmtp.DSNReturnFull || m.Return == gosmtp.DSNReturnHeaders
+	case "ENVID":
+		// RFC 3461 §4.4: at most 100 octets, printable.
+		id, err := smtp.ParseXtext(p.value)
+		m.EnvelopeID, ok = id, err == nil && id != "" && len(p.value) <= 100
+	default:
+		return s.extendedParam(p, m)
+	}
+	if !ok {
+		return errBadParam
+	}
+	return nil
 }
 
 // parseSize reads up to 20 digits (RFC 1870 §4); what is too large for a
