@@ -21,6 +21,8 @@ type Config struct {
 	TLS TLS `toml:"tls"`
 	// Relay says for whom mail is relayed.
 	Relay Relay `toml:"relay"`
+	// Logins say what logins may do. Default none: each may use any sender.
+	Logins []Login `toml:"login"`
 	// Limits bound what clients may use.
 	Limits Limits `toml:"limits"`
 	// Queue says how long and how often delivery is tried.
@@ -68,8 +70,15 @@ const (
 	TLSVerified = "verified"
 )
 
-// AuthNone is the one value of Listener.Auth that this version supports.
-const AuthNone = "none"
+// Values of Listener.Auth.
+const (
+	// AuthNone has nobody log in.
+	AuthNone = "none"
+	// AuthOptional lets clients log in.
+	AuthOptional = "optional"
+	// AuthRequired takes mail only from those who have (RFC 4954 §6).
+	AuthRequired = "required"
+)
 
 // Listener is one address on which mail is taken.
 type Listener struct {
@@ -81,8 +90,11 @@ type Listener struct {
 	// TLS is [TLSNone], [TLSStartTLS], [TLSRequired] or [TLSImplicit]. The
 	// default is TLSStartTLS where a certificate is configured, else TLSNone.
 	TLS string `toml:"tls"`
-	// Auth is [AuthNone], the default.
+	// Auth is [AuthNone], the default, [AuthOptional] or [AuthRequired].
 	Auth string `toml:"auth"`
+	// AuthWithoutTLS lets clients log in where the password can be read on
+	// the way. Default false.
+	AuthWithoutTLS bool `toml:"auth_without_tls"`
 	// ProxyProtocolFrom must be empty in this version, which is the default.
 	ProxyProtocolFrom []string `toml:"proxy_protocol_from"`
 }
@@ -103,8 +115,23 @@ type Relay struct {
 	// Domains are the recipients' domains for which mail is taken from anyone:
 	// "example.org" is that domain alone, ".example.org" it and all below. Default none.
 	Domains []string `toml:"domains"`
-	// UsersFile must be empty in this version, which is the default.
+	// UsersFile names the file of those who may log in, "name:hash" a line.
+	// Default "" (none).
 	UsersFile string `toml:"users_file"`
+	// LoginsMayRelay says that a client that has logged in may send to
+	// anywhere. Default true.
+	LoginsMayRelay bool `toml:"logins_may_relay"`
+}
+
+// Login says what one login, or every other one, may do.
+type Login struct {
+	// Name is the login, or "*" for each that has no table of its own. It must
+	// be set.
+	Name string `toml:"name"`
+	// Senders are the senders' addresses that it may use: "user@domain",
+	// "domain", ".domain" for it and all below, "{login}" for its own name, or
+	// "*" for any. The null reverse-path is always among them. Default any.
+	Senders []string `toml:"senders"`
 }
 
 // Limits bound what clients may use.

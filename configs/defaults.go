@@ -33,7 +33,7 @@ func defaults(env environment) Config {
 		Hostname:        hostname(os.Hostname, "/etc/hosts"),
 		DataDir:         dataDir(env, homeDir),
 		ShutdownTimeout: 30 * second,
-		Relay:           Relay{Networks: []string{"127.0.0.0/8", "::1/128"}},
+		Relay:           Relay{Networks: []string{"127.0.0.0/8", "::1/128"}, LoginsMayRelay: true},
 		Limits: Limits{
 			MessageSize:           50 * megabyte,
 			Recipients:            1000,
@@ -61,10 +61,13 @@ func defaults(env environment) Config {
 	}
 }
 
-// newListener and newRoute are what a [[listener]] or [[route]] begins with.
+// newListener, newLogin and newRoute are what a [[listener]], [[login]] or
+// [[route]] begins with.
 func newListener() Listener {
 	return Listener{Address: "127.0.0.1:2525", Mode: ModeRelay, Auth: AuthNone}
 }
+
+func newLogin() Login { return Login{Senders: []string{"*"}} }
 
 func newRoute() Route { return Route{TLS: TLSOpportunistic} }
 

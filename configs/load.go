@@ -23,7 +23,29 @@ func Load(path string, environ []string) (*Config, error) {
 	return load(path, environ, disk{})
 }
 
+// LoadUnchecked reads as [Load] does, but judges nothing beyond what can be
+// read: it is for commands that make the files which the configuration names.
+func LoadUnchecked(path string, environ []string) (*Config, error) {
+	d, err := read(path, environ, disk{})
+	if err != nil {
+		return nil, err
+	}
+	if len(d.problems) > 0 {
+		return nil, Problems(inOrder(d.problems))
+	}
+	d.config.fill()
+	return &d.config, nil
+}
+
 func load(path string, environ []string, fs files) (*Config, error) {
+	d, err := read(path, environ, fs)
+	if err != nil {
+		return nil, err
+	}
+	return d.finish(fs)
+}
+
+func read(path string, environ []string, fs files) (*draft, error) {
 	env := newEnvironment(environ)
 	if path == "" {
 		path = env[fileVariable]
@@ -39,7 +61,7 @@ func load(path string, environ []string, fs files) (*Config, error) {
 		}
 	}
 	d.readEnvironment(env)
-	return d.finish(fs)
+	return d, nil
 }
 
 // Validate checks a configuration that a program put together by itself, and

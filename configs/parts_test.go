@@ -103,10 +103,10 @@ func TestProblemText(t *testing.T) {
 // TestTableOfALastTable has a problem name the table that it is in.
 func TestTableOfALastTable(t *testing.T) {
 	d := newDraft(Config{})
-	if !d.read("waypost.toml", []byte("[[route]]\n[[route]]\n[route.login]\nname = 'x'\n")) {
+	if !d.read("waypost.toml", []byte("[[route]]\n[[route]]\n[route.xxxxxxxx]\nname = 'x'\n")) {
 		t.Fatal("not TOML")
 	}
-	want := Problem{File: "waypost.toml", Row: 3, Column: 2, Key: "route[1].login", Text: `unknown table "route.login"`}
+	want := Problem{File: "waypost.toml", Row: 3, Column: 2, Key: "route[1].xxxxxxxx", Text: `unknown table "route.xxxxxxxx"`}
 	if len(d.problems) != 1 || d.problems[0] != want {
 		t.Errorf("problems %+v, want %+v", d.problems, want)
 	}

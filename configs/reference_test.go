@@ -14,11 +14,13 @@ import (
 
 // withoutDefault are the keys whose default depends on the host, or that have
 // none. What the reference gives for them is an example.
-func withoutDefault() []keyPath { return []keyPath{"hostname", "data_dir", "route.to", "route.via"} }
+func withoutDefault() []keyPath {
+	return []keyPath{"hostname", "data_dir", "login.name", "route.to", "route.via"}
+}
 
 // onlyDefault are the keys that this version lets have no other value.
 func onlyDefault() []keyPath {
-	return []keyPath{"listener.auth", "listener.proxy_protocol_from", "relay.users_file"}
+	return []keyPath{"listener.proxy_protocol_from"}
 }
 
 func TestReferenceIsTheDefault(t *testing.T) {
@@ -70,7 +72,7 @@ func TestReferenceHasEveryKey(t *testing.T) {
 // complete is the default with one table in each list.
 func complete() Config {
 	c := Default()
-	c.Routes = []Route{newRoute()}
+	c.Logins, c.Routes = []Login{newLogin()}, []Route{newRoute()}
 	return c
 }
 
@@ -144,7 +146,7 @@ func TestReadmeHasEveryKey(t *testing.T) {
 		switch key {
 		case "hostname", "data_dir":
 			fallback = "computed"
-		case "route.to", "route.via":
+		case "login.name", "route.to", "route.via":
 			fallback = "none; it must be set"
 		}
 		if e.fallback != fallback {
@@ -169,9 +171,9 @@ func checkExample(t *testing.T, key keyPath, example string) {
 		return
 	}
 	text := example + "\n"
-	switch table {
-	case "":
-	case "listener", "route":
+	switch {
+	case table == "":
+	case slices.Contains(newSchema().lists, table):
 		text = fmt.Sprintf("[[%s]]\n%s", table, text)
 	default:
 		text = fmt.Sprintf("[%s]\n%s", table, text)
@@ -180,6 +182,9 @@ func checkExample(t *testing.T, key keyPath, example string) {
 	if !d.read("README.md", []byte(text)) || len(d.problems) > 0 {
 		t.Errorf("README.md: the example of %s is not valid: %v", key, Problems(d.problems))
 		return
+	}
+	if len(d.config.Logins) == 0 {
+		d.config.Logins = []Login{newLogin()}
 	}
 	if len(d.config.Routes) == 0 {
 		d.config.Routes = []Route{newRoute()}

@@ -21,6 +21,7 @@ func (v *validation) all() {
 	v.tls()
 	v.listeners()
 	v.relay()
+	v.logins()
 	v.limits()
 	v.queue()
 	v.routes()

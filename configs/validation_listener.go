@@ -27,18 +27,31 @@ func (v *validation) listeners() {
 	}
 }
 
-// listenerAuth refuses what this version does not have.
+// listenerAuth checks how clients log in, and refuses what this version does
+// not have.
 func (v *validation) listenerAuth(path string, l Listener) {
-	switch l.Auth {
-	case AuthNone:
-	case "optional", "required":
-		v.fail(path+".auth", "%q is not supported by this version, which has only %q", l.Auth, AuthNone)
-	default:
-		v.fail(path+".auth", "%q is not a known value; this version supports only %q", l.Auth, AuthNone)
+	v.oneOf(path+".auth", l.Auth, AuthNone, AuthOptional, AuthRequired)
+	if l.Auth == AuthOptional || l.Auth == AuthRequired {
+		if v.config.Relay.UsersFile == "" {
+			v.fail(path+".auth", "%q needs relay.users_file", l.Auth)
+		}
+		if l.TLS == TLSNone && !l.AuthWithoutTLS {
+			v.fail(path+".auth", "%q needs TLS: set tls.certificate and tls.key, or auth_without_tls where nobody can listen in", l.Auth)
+		}
+	}
+	if l.AuthWithoutTLS && l.TLS != TLSImplicit && !isLoopbackAddress(l.Address) {
+		v.warn(path+".auth_without_tls", "passwords can be read on the way to %s", l.Address)
 	}
 	if len(l.ProxyProtocolFrom) > 0 {
 		v.fail(path+".proxy_protocol_from", "is not supported by this version and must be empty")
 	}
+}
+
+// isLoopbackAddress tells an address to listen on that only this host reaches.
+func isLoopbackAddress(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // endpoint checks the address of the metrics.

@@ -29,7 +29,43 @@ func (v *validation) relay() {
 		v.relayDomain(index("relay.domains", i), text)
 	}
 	if r.UsersFile != "" {
-		v.fail("relay.users_file", "is not supported by this version and must be empty")
+		if _, err := v.files.Stat(r.UsersFile); v.check("relay.users_file", err) {
+			v.secrecy("relay.users_file", r.UsersFile)
+		}
+	}
+}
+
+// logins checks what logins may do.
+func (v *validation) logins() {
+	taken := map[string]string{}
+	for i, l := range v.config.Logins {
+		path := index("login", i)
+		switch other, twice := taken[l.Name]; {
+		case l.Name == "":
+			v.fail(path+".name", `must be set: a login, or "*" for all others`)
+		case twice:
+			v.fail(path+".name", "%q has %s already", l.Name, other)
+		}
+		taken[l.Name] = path
+		for j, sender := range l.Senders {
+			v.senders(index(path+".senders", j), sender)
+		}
+	}
+	if len(v.config.Logins) > 0 && v.config.Relay.UsersFile == "" {
+		v.warn("login[0]", "nobody can log in without relay.users_file")
+	}
+}
+
+// senders checks a pattern of senders' addresses.
+func (v *validation) senders(path, text string) {
+	switch {
+	case text == "*" || text == "{login}":
+	case strings.ContainsAny(text, "{}"):
+		v.suggest(path, "{login}", "%q is no pattern of senders", text)
+	case strings.HasPrefix(text, "."):
+		v.domain(path, text, text[1:])
+	default:
+		v.pattern(path, text)
 	}
 }
 

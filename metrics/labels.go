@@ -42,6 +42,24 @@ const (
 	RefusedOther = "other"
 )
 
+// Values of the label "mechanism" of [Metrics.Auth] are the names of the
+// mechanisms, and [AuthOther] for one that was not on offer.
+const AuthOther = "other"
+
+// Values of the label "result" of [Metrics.Auth].
+const (
+	// AuthOK: the client has logged in.
+	AuthOK = "ok"
+	// AuthFailed: the name or the password is wrong, or the client may not act
+	// as the user it named.
+	AuthFailed = "failed"
+	// AuthRefused: nothing was checked, because the mechanism was not on offer
+	// or there were too many failures before.
+	AuthRefused = "refused"
+	// AuthMalformed: the client's response is not of its mechanism.
+	AuthMalformed = "malformed"
+)
+
 // Values of the label "kind" of [Metrics.Reports].
 const (
 	// ReportFailure: a report that a recipient failed or expired.
@@ -125,6 +143,12 @@ func reportKinds() []string { return []string{ReportFailure, ReportDelay, Report
 func attemptOutcomes() []string {
 	return []string{AttemptSent, AttemptDeferred, AttemptBounced, AttemptUnreachable}
 }
+
+func authMechanisms() []string {
+	return []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "EXTERNAL", AuthOther}
+}
+
+func authResults() []string { return []string{AuthOK, AuthFailed, AuthRefused, AuthMalformed} }
 
 func directions() []string { return []string{DirectionIn, DirectionOut} }
 

@@ -30,6 +30,10 @@ type Metrics struct {
 	// "reason": one of the Refused constants.
 	Refused *prometheus.CounterVec
 
+	// Auth counts attempts of clients to log in, by "mechanism" (its name, or
+	// [AuthOther]) and "result" (one of the Auth constants).
+	Auth *prometheus.CounterVec
+
 	// RecipientsDelivered counts recipients that a next hop took over.
 	RecipientsDelivered prometheus.Counter
 	// RecipientsDeferred counts deferrals: one recipient may count many times.
@@ -110,6 +114,7 @@ func (m *Metrics) makeInbound(f factory) {
 	m.AcceptedBytes = f.counter("accepted_bytes_total", "Content of acknowledged messages, in bytes as received.")
 	m.RecipientsAccepted = f.counter("recipients_accepted_total", "Recipients of acknowledged messages.")
 	m.Refused = f.counters("refused_total", "Commands and messages refused with a 4yz or 5yz reply.", label{"reason", refusals()})
+	m.Auth = f.counters("auth_total", "Attempts of clients to log in.", label{"mechanism", authMechanisms()}, label{"result", authResults()})
 	m.TLSHandshakes = f.counters("tls_handshakes_total", "TLS handshakes by direction and resulting version.", label{"direction", directions()}, label{"version", tlsVersions()})
 }
 

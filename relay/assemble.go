@@ -8,6 +8,7 @@ import (
 
 	"waypost/configs"
 	"waypost/metrics"
+	"waypost/relay/auth"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
 	"waypost/relay/route"
@@ -71,7 +72,44 @@ func routes(all []configs.Route) ([]route.Route, error) {
 }
 
 func rules(c *configs.Config) *policy.Rules {
-	return &policy.Rules{Hostname: c.Hostname, Networks: networks(c.Relay.Networks), Domains: c.Relay.Domains}
+	r := &policy.Rules{
+		Hostname: c.Hostname, Networks: networks(c.Relay.Networks), Domains: c.Relay.Domains,
+		LoginsMayRelay: c.Relay.LoginsMayRelay,
+	}
+	for _, l := range c.Logins {
+		r.Logins = append(r.Logins, policy.Login{Name: l.Name, Senders: l.Senders})
+	}
+	return r
+}
+
+// authenticator knows the users; the file is read again when it changes.
+func (r *Relay) authenticator() (*auth.Authenticator, error) {
+	o := auth.Options{Log: r.log, Metrics: r.metrics}
+	name := r.config.Relay.UsersFile
+	if name == "" {
+		return auth.New(o), nil
+	}
+	var err error
+	if o.Users, err = auth.Load(name, r.reread("users", name)); err != nil {
+		return nil, err
+	}
+	r.log.Info("users read", "file", name, "users", o.Users.Get().Len())
+	return auth.New(o), nil
+}
+
+// reread tells what became of a file that has changed.
+func (r *Relay) reread(what, name string) func(error) {
+	return func(err error) {
+		if err != nil {
+			r.log.Error(what+" not read again", "file", name, "error", err.Error())
+			return
+		}
+		r.log.Info(what+" read again", "file", name)
+	}
+}
+
+func authMode(s string) smtpserver.AuthMode {
+	return map[string]smtpserver.AuthMode{configs.AuthOptional: smtpserver.AuthOptional, configs.AuthRequired: smtpserver.AuthRequired}[s]
 }
 
 // networks parses what was validated.

@@ -117,8 +117,12 @@ func (r *Relay) openListeners() error {
 	if r.queue == nil {
 		return nil // which was said already
 	}
+	users, err := r.authenticator()
+	if err != nil {
+		return err
+	}
 	backend := inbound.New(inbound.Options{
-		Hostname: r.config.Hostname, Queue: r.queue, Rules: rules(r.config),
+		Hostname: r.config.Hostname, Queue: r.queue, Rules: rules(r.config), Authenticator: users,
 		MaxRecipients: r.config.Limits.Recipients, Log: r.log, Metrics: r.metrics,
 	})
 	certificate, err := serverTLS(r.config.TLS)
@@ -145,6 +149,7 @@ func (r *Relay) openListeners() error {
 func (r *Relay) newServer(l configs.Listener, backend smtpserver.Backend, certificate *tls.Config) *smtpserver.Server {
 	return smtpserver.New(smtpserver.Options{
 		Hostname: r.config.Hostname, Backend: backend, TLS: certificate, TLSMode: tlsMode(l.TLS),
+		Auth: authMode(l.Auth), AuthInClear: l.AuthWithoutTLS,
 		MaxSize:        int64(r.config.Limits.MessageSize),
 		MaxConnections: r.config.Limits.Connections, MaxPerAddress: r.config.Limits.ConnectionsPerAddress,
 		IdleTimeout: time.Duration(r.config.Limits.IdleTimeout), Log: r.log, Metrics: r.metrics,

@@ -61,6 +61,9 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	case err != nil:
 		return b.refuse(metrics.RefusedSender, 501, gosmtp.EnhancedCode{5, 1, 7}, "Bad sender address")
 	}
+	if d := b.Rules.Sender(s.who(), path); !d.Allowed {
+		return s.denied(metrics.RefusedSender, d, path, smtp.Path{})
+	}
 	if err := b.Queue.Room(o.Size); err != nil {
 		return s.storageError(err)
 	}
@@ -84,9 +87,8 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	case err != nil || path.IsNull():
 		return b.refuse(metrics.RefusedRecipient, 501, gosmtp.EnhancedCode{5, 1, 3}, "Bad recipient address")
 	}
-	if d := b.Rules.Relay(s.client, path); !d.Allowed {
-		b.Log.Info("refused", "client", s.client.String(), "from", s.tx.envelope.ReversePath.String(), "rcpt", path.String(), "reason", d.Reason)
-		return b.refuse(metrics.RefusedRelay, 550, gosmtp.EnhancedCode{5, 7, 1}, "Relaying denied")
+	if d := b.Rules.Relay(s.who(), path); !d.Allowed {
+		return s.denied(metrics.RefusedRelay, d, s.tx.envelope.ReversePath, path)
 	}
 	if len(s.tx.recipients) >= b.MaxRecipients {
 		// RFC 5321 §4.5.3.1.10: the client sends the rest later.

@@ -1,5 +1,8 @@
-// Package policy decides who may relay where. Its decisions are pure: they
-// depend on nothing but the rules and the question, and do no I/O.
+// Package policy decides who may send what from whom to where. Its decisions are
+// pure: they depend on nothing but the rules and the question, and do no I/O.
+//
+// Each decision says which rule made it and where that rule is configured, so
+// that whoever asks why can be told.
 package policy
 
 import (
@@ -19,52 +22,145 @@ type Rules struct {
 	// Domains are the recipients' domains that are taken from anyone;
 	// ".example.org" stands for example.org and everything below.
 	Domains []string
+	// LoginsMayRelay says that who has logged in may relay anywhere.
+	LoginsMayRelay bool
+	// Logins say what logins may do; "*" is for those that are not in it.
+	Logins []Login
+	// Place says where a rule is configured, by its key: "relay.networks[1]"
+	// gives "waypost.toml:12". Nil knows of none.
+	Place func(key string) string
+}
+
+// Login says what one login may do.
+type Login struct {
+	// Name is the login, or "*".
+	Name string
+	// Senders are the senders that it may use, see [Match]; "{login}" stands
+	// for its own name.
+	Senders []string
+}
+
+// Client is who asks.
+type Client struct {
+	// Addr is where it connects from; the zero value is nowhere.
+	Addr netip.Addr
+	// Login is who has logged in; "" is nobody.
+	Login string
 }
 
 // Decision is the answer to one question.
 type Decision struct {
-	// Allowed says that the recipient is taken.
+	// Allowed says that the answer is yes.
 	Allowed bool
 	// Reason names the rule that made the decision.
 	Reason string
+	// Place is where that rule is configured; "" where it is not, such as for
+	// a default.
+	Place string
+	// Reply is what a client is told that may not.
+	Reply smtp.Reply
+}
+
+// Replies to those who may not.
+var (
+	relayDenied  = smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Lines: []string{"Relaying denied"}}
+	senderDenied = smtp.Reply{Code: 553, Enhanced: smtp.EnhancedCode{5, 7, 1}, Lines: []string{"Sender address not yours"}}
+)
+
+// yes and no make decisions, for the rule that key names.
+func (r *Rules) yes(key, reason string) Decision {
+	return Decision{Allowed: true, Reason: reason, Place: r.place(key)}
+}
+
+func (r *Rules) no(reply smtp.Reply, key, reason string) Decision {
+	return Decision{Reason: reason, Place: r.place(key), Reply: reply}
+}
+
+func (r *Rules) place(key string) string {
+	if r.Place == nil || key == "" {
+		return ""
+	}
+	return r.Place(key)
+}
+
+// Sender decides whether client may send as sender. What it says before it has
+// logged in has no weight here.
+func (r *Rules) Sender(client Client, sender smtp.Path) Decision {
+	if client.Login == "" {
+		return r.yes("", "no login")
+	}
+	i := r.login(client.Login)
+	if i < 0 {
+		return r.yes("", "no [[login]] for "+client.Login)
+	}
+	key := index("login", i) + ".senders"
+	// RFC 6409 §3.2: reports have no reverse-path, and are no forgery.
+	if sender.IsNull() {
+		return r.yes(key, "null reverse-path")
+	}
+	for j, pattern := range r.Logins[i].Senders {
+		// A login is an address and not a pattern, whatever it looks like.
+		own := pattern == "{login}" && strings.EqualFold(sender.String(), client.Login)
+		if own || Match(pattern, sender) {
+			return r.yes(index(key, j), "login.senders "+r.Logins[i].Senders[j])
+		}
+	}
+	return r.no(senderDenied, key, "login.senders of "+r.Logins[i].Name)
+}
+
+// login returns the index of the rules for a login, or -1.
+func (r *Rules) login(name string) int {
+	others := -1
+	for i := range r.Logins {
+		switch r.Logins[i].Name {
+		case name:
+			return i
+		case "*":
+			others = i
+		}
+	}
+	return others
 }
 
 // Relay decides whether client may send to recipient. Neither what the client
 // calls itself nor the sender that it names has any weight: both are free to
 // choose.
-func (r *Rules) Relay(client netip.Addr, recipient smtp.Path) Decision {
+func (r *Rules) Relay(client Client, recipient smtp.Path) Decision {
 	if recipient.IsPostmaster() && (recipient.Domain == "" || recipient.DomainKey() == strings.ToLower(r.Hostname)) {
-		return Decision{true, "postmaster of this host"}
+		return r.yes("hostname", "postmaster of this host")
 	}
-	if network, ok := r.Trusted(client); ok {
-		return Decision{true, "relay.networks " + network.String()}
+	if client.Login != "" && r.LoginsMayRelay {
+		return r.yes("relay.logins_may_relay", "relay.logins_may_relay")
+	}
+	if i := r.trusted(client.Addr); i >= 0 {
+		return r.yes(index("relay.networks", i), "relay.networks "+r.Networks[i].String())
 	}
 	// Only the domain counts. What a local part may look like (a%b, a!b,
 	// "a@b") is the business of the host that owns the mailbox (RFC 5321
 	// §2.3.11).
-	if domain, ok := r.relayed(recipient.DomainKey()); ok {
-		return Decision{true, "relay.domains " + domain}
+	if i := r.relayed(recipient.DomainKey()); i >= 0 {
+		return r.yes(index("relay.domains", i), "relay.domains "+r.Domains[i])
 	}
-	return Decision{false, "neither relay.networks nor relay.domains"}
+	return r.no(relayDenied, "relay", "neither relay.networks nor relay.domains, and no login")
 }
 
-// Trusted returns the network that lets client relay anywhere.
-func (r *Rules) Trusted(client netip.Addr) (netip.Prefix, bool) {
+// trusted returns the index of the network that lets client relay anywhere, or
+// -1.
+func (r *Rules) trusted(client netip.Addr) int {
 	client = client.Unmap()
-	for _, network := range r.Networks {
+	for i, network := range r.Networks {
 		if network.Contains(client) {
-			return network, true
+			return i
 		}
 	}
-	return netip.Prefix{}, false
+	return -1
 }
 
-func (r *Rules) relayed(domain string) (string, bool) {
-	for _, d := range r.Domains {
-		// "." + domain, so that .example.org matches example.org itself too.
-		if strings.EqualFold(domain, d) || strings.HasPrefix(d, ".") && smtp.HasSuffixFold("."+domain, d) {
-			return d, true
+func (r *Rules) relayed(domain string) int {
+	for i, d := range r.Domains {
+		if matchDomain(d, domain) {
+			return i
 		}
 	}
-	return "", false
+	return -1
 }

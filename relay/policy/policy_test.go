@@ -51,8 +51,73 @@ func TestRelay(t *testing.T) {
 			t.Errorf("%s does not parse: %v", tc.path, err)
 			continue
 		}
-		if d := rules.Relay(netip.MustParseAddr(tc.client), path); d.Allowed != tc.want {
+		if d := rules.Relay(Client{Addr: netip.MustParseAddr(tc.client)}, path); d.Allowed != tc.want {
 			t.Errorf("%s from %s: %+v, want %v", tc.path, tc.client, d, tc.want)
 		}
+	}
+}
+
+func path(t *testing.T, s string) smtp.Path {
+	t.Helper()
+	p, rest, err := smtp.ParsePath(s, true)
+	if err != nil || rest != "" {
+		t.Fatalf("%s does not parse: %v", s, err)
+	}
+	return p
+}
+
+func TestLoginsRelay(t *testing.T) {
+	rules := &Rules{Hostname: "relay.example", Domains: []string{"ok.example"}, LoginsMayRelay: true,
+		Place: func(key string) string { return "at " + key }}
+	stranger, user := Client{Addr: netip.MustParseAddr("192.0.2.1")}, Client{Addr: netip.MustParseAddr("192.0.2.1"), Login: "u"}
+	evil := path(t, "<v@evil.test>")
+	if d := rules.Relay(user, evil); !d.Allowed || d.Place != "at relay.logins_may_relay" {
+		t.Errorf("%+v", d)
+	}
+	if d := rules.Relay(stranger, evil); d.Allowed || d.Reply.Code != 550 {
+		t.Errorf("%+v", d)
+	}
+	if d := rules.Relay(stranger, path(t, "<v@ok.example>")); !d.Allowed || d.Place != "at relay.domains[0]" {
+		t.Errorf("%+v", d)
+	}
+	rules.LoginsMayRelay = false
+	if d := rules.Relay(user, evil); d.Allowed {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestSender(t *testing.T) {
+	rules := &Rules{Logins: []Login{
+		{Name: "*", Senders: []string{"{login}", "shared@ok.example"}},
+		{Name: "app", Senders: []string{".app.example", "ok.example"}},
+		{Name: "none"},
+	}}
+	for _, tc := range []struct {
+		login, sender string
+		want          bool
+	}{
+		{"", "<anyone@evil.test>", true},
+		{"a@ok.example", "<a@ok.example>", true},
+		{"a@ok.example", "<A@OK.example>", true},
+		{"a@ok.example", "<b@ok.example>", false},
+		{"a@ok.example", "<shared@ok.example>", true},
+		{"a@ok.example", "<>", true},
+		{"app", "<x@app.example>", true},
+		{"app", "<x@a.app.example>", true},
+		{"app", "<x@ok.example>", true},
+		{"app", "<x@a.ok.example>", false},
+		{"app", "<shared@else.example>", false},
+		{"app", `<"x@ok.example"@evil.test>`, false},
+		{"none", "<none@ok.example>", false},
+		{"none", "<>", true},
+		{"*", "<x@evil.test>", false},
+	} {
+		d := rules.Sender(Client{Login: tc.login}, path(t, tc.sender))
+		if d.Allowed != tc.want || !d.Allowed && d.Reply.Code != 553 {
+			t.Errorf("%s as %s: %+v", tc.login, tc.sender, d)
+		}
+	}
+	if d := (&Rules{}).Sender(Client{Login: "u"}, path(t, "<x@evil.test>")); !d.Allowed {
+		t.Errorf("without rules: %+v", d)
 	}
 }
