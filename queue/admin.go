@@ -211,7 +211,7 @@ func (q *Queue) WaitsUntil(d *Delivery) time.Time {
 
 // Stats returns one view of the queue.
 func (q *Queue) Stats() metrics.QueueStats {
-	sum := q.totals.get()
+	sum := q.store.sum()
 	stats := metrics.QueueStats{
 		Messages: sum.messages, Queued: sum.queued, Deferred: sum.deferred, Held: sum.held, Bytes: sum.bytes,
 	}

@@ -78,7 +78,6 @@ func (q *Queue) change(f Filter, how alter) (int, error) {
 type changed struct {
 	deliveries []*Delivery
 	gone       []*Message
-	change     tally
 	messages   int
 }
 
@@ -95,7 +94,6 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	q.totals.add(done.change)
 	for _, m := range done.gone {
 		q.removeContent(m)
 	}
@@ -120,7 +118,7 @@ func (q *Queue) changeEntry(b *batch, f Filter, id ID, how alter, done *changed)
 		if slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return selected(&r) }) && how(d, selected) {
 			touched = true
 			b.put(d.key(), encodeDelivery(d))
-			done.change = done.change.plus(tallyOf(d).minus(before))
+			b.count(e.Class, tallyOf(d).minus(before))
 			done.deliveries = append(done.deliveries, d)
 		}
 		open += d.Open()
@@ -137,7 +135,7 @@ func (q *Queue) changeEntry(b *batch, f Filter, id ID, how alter, done *changed)
 		return err
 	}
 	done.gone = append(done.gone, m)
-	done.change = done.change.minus(tally{messages: 1, bytes: m.Size})
 	b.remove(id)
+	b.count(m.Class, tally{messages: -1, bytes: -m.Size})
 	return nil
 }

@@ -236,6 +236,15 @@ func (d *decoder) number() uint64 {
 	return n
 }
 
+func (d *decoder) signed() int64 {
+	n, size := binary.Varint(d.b[d.at:])
+	if size <= 0 {
+		d.bad = true
+	}
+	d.take(uint64(max(size, 0)))
+	return n
+}
+
 func (d *decoder) string() string { return string(d.take(d.number())) }
 
 func (d *decoder) path() smtp.Path { return smtp.Path{Local: d.string(), Domain: d.string()} }

@@ -35,6 +35,7 @@ type prepared struct {
 	deliveries []*Delivery
 	record     []byte
 	records    []deliveryRow
+	tally      tally
 }
 
 // prepare sorts the recipients by destination and makes the content durable,
@@ -47,9 +48,10 @@ func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error)
 		env.Arrival = time.Now()
 	}
 	m := d.message(env)
-	p := &prepared{draft: d, message: m, deliveries: d.queue.sort(m, recipients), record: encodeMessage(m)}
+	p := &prepared{draft: d, message: m, deliveries: d.queue.sort(m, recipients), record: encodeMessage(m), tally: tally{messages: 1, bytes: m.Size}}
 	for _, delivery := range p.deliveries {
 		p.records = append(p.records, deliveryRow{delivery.Index, encodeDelivery(delivery)})
+		p.tally = p.tally.plus(tallyOf(delivery))
 	}
 	if err := d.seal(p.record, p.records); err != nil {
 		return nil, err
@@ -85,16 +87,12 @@ func (q *Queue) sort(m *Message, recipients []Recipient) []*Delivery {
 
 func (p *prepared) put(b *batch) error {
 	b.insert(p.message.ID, p.record, p.records)
+	b.count(p.message.Class, p.tally)
 	return nil
 }
 
-// enqueued counts and schedules what is on disk now.
+// enqueued schedules what is on disk now.
 func (q *Queue) enqueued(p *prepared) {
-	change := tally{messages: 1, bytes: p.message.Size}
-	for _, d := range p.deliveries {
-		change = change.plus(tallyOf(d))
-	}
-	q.totals.add(change)
 	for _, d := range p.deliveries {
 		q.reschedule(d)
 	}

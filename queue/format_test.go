@@ -35,7 +35,6 @@ func oldQueue(t *testing.T) (dir string) {
 
 func checkOldQueue(t *testing.T, q *Queue) {
 	t.Helper()
-	<-q.loaded
 	entries := map[ID]Entry{}
 	for number, name := range oldIDs {
 		id, err := ParseID(name)

@@ -22,6 +22,7 @@ var (
 	bucketMeta     = []byte("meta")
 	bucketMessage  = []byte("message")
 	bucketDelivery = []byte("delivery")
+	bucketTotals   = []byte("totals") // where it is missing, everything is counted at start
 	keyFormat      = []byte("format")
 	keyApplied     = []byte("applied") // the last segment of the journal that is in here
 )
@@ -106,7 +107,7 @@ func createIndex(dir, name string) error {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketMessage, bucketDelivery} {
+		for _, name := range [][]byte{bucketMessage, bucketDelivery, bucketTotals} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}

@@ -6,9 +6,13 @@ import (
 	"slices"
 )
 
-// overlay holds changes that are in the journal and not in the index yet, by
-// message.
-type overlay map[ID]*row
+// overlay holds changes that are in the journal and not in the index yet.
+type overlay struct {
+	rows   map[ID]*row
+	totals map[string]tally // of the classes whose totals changed, as they are now
+}
+
+func newOverlay() *overlay { return &overlay{rows: map[ID]*row{}, totals: map[string]tally{}} }
 
 // row is what is known of one message in one overlay.
 type row struct {
@@ -30,21 +34,23 @@ type deliveryRow struct {
 //	insert  ID 8, length, message record, number, deliveries: each index 2, length, record
 //	put     ID 8, index 2, length, delivery record
 //	remove  ID 8
+//	totals  length, class, messages, queued, deferred, held, bytes
 const (
 	changeInsert = 1
 	changePut    = 2
 	changeRemove = 3
+	changeTotals = 4
 )
 
-func (o overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
-	o[id] = &row{fresh: true, message: message, deliveries: deliveries}
+func (o *overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
+	o.rows[id] = &row{fresh: true, message: message, deliveries: deliveries}
 }
 
-func (o overlay) put(k deliveryKey, record []byte) {
-	r := o[k.id]
+func (o *overlay) put(k deliveryKey, record []byte) {
+	r := o.rows[k.id]
 	if r == nil {
 		r = &row{}
-		o[k.id] = r
+		o.rows[k.id] = r
 	}
 	for i := range r.deliveries {
 		if r.deliveries[i].index == k.index {
@@ -55,12 +61,12 @@ func (o overlay) put(k deliveryKey, record []byte) {
 	r.deliveries = append(r.deliveries, deliveryRow{k.index, record})
 }
 
-func (o overlay) remove(id ID) {
-	if r := o[id]; r != nil && r.fresh {
-		delete(o, id) // came and went, and nobody below need know
+func (o *overlay) remove(id ID) {
+	if r := o.rows[id]; r != nil && r.fresh {
+		delete(o.rows, id) // came and went, and nobody below need know
 		return
 	}
-	o[id] = &row{gone: true}
+	o.rows[id] = &row{gone: true}
 }
 
 func appendInsert(b []byte, id ID, message []byte, deliveries []deliveryRow) []byte {
@@ -84,8 +90,14 @@ func appendRemove(b []byte, id ID) []byte {
 
 func appendBytes(b, p []byte) []byte { return append(binary.AppendUvarint(b, uint64(len(p))), p...) }
 
+func appendTotals(b []byte, class string, t tally) []byte {
+	return t.appendTo(appendString(append(b, changeTotals), class))
+}
+
+func (d *decoder) totals() (class string, t tally) { return d.string(), d.tally() }
+
 // replay applies the changes of one batch. The records are parts of b.
-func (o overlay) replay(b []byte) error {
+func (o *overlay) replay(b []byte) error {
 	d := decoder{b: b}
 	for d.at < len(b) && !d.bad {
 		switch kind := d.octet(); kind {
@@ -100,8 +112,11 @@ func (o overlay) replay(b []byte) error {
 			o.put(deliveryKey{d.id(), d.index()}, d.bytes())
 		case changeRemove:
 			o.remove(d.id())
+		case changeTotals:
+			class, t := d.totals()
+			o.totals[class] = t
 		default:
-			return fmt.Errorf("change of kind %d is %w", kind, ErrDamaged)
+			return fmt.Errorf("change of kind %d is of an %w", kind, ErrFormat)
 		}
 	}
 	if d.bad {
@@ -126,10 +141,14 @@ func (d *decoder) index() uint16 {
 	return 0
 }
 
-// ids returns the messages of an overlay, from one on, in order.
-func (o overlay) ids(from ID) []ID {
+// ids returns the messages of an overlay, from one on, in order. A nil overlay
+// has none.
+func (o *overlay) ids(from ID) []ID {
+	if o == nil {
+		return nil
+	}
 	var all []ID
-	for id := range o {
+	for id := range o.rows {
 		if id >= from {
 			all = append(all, id)
 		}

@@ -114,7 +114,6 @@ type Queue struct {
 	store   *store
 	ids     idSource
 	sched   *schedule
-	totals  totals
 	room    room
 
 	ops      chan *op
@@ -223,7 +222,6 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 func (q *Queue) load(snapshot *bolt.Tx) {
 	defer close(q.loaded)
 	defer snapshot.Rollback()
-	var last ID
 	c := snapshot.Bucket(bucketDelivery).Cursor()
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		select {
@@ -240,12 +238,6 @@ func (q *Queue) load(snapshot *bolt.Tx) {
 			q.log.Error("message set aside", "queue_id", k.id.String(), "error", err.Error())
 			continue
 		}
-		change := tallyOf(d)
-		if k.id != last {
-			last = k.id
-			change.messages, change.bytes = 1, d.Size
-		}
-		q.totals.add(change)
 		q.reschedule(d)
 	}
 }

@@ -518,7 +518,6 @@ func TestSurvivesReopening(t *testing.T) {
 			fmt.Sprintf("%+v", *after.Deliveries[0]) != fmt.Sprintf("%+v", *before.Deliveries[0]) {
 			t.Errorf("reopened as %+v (%v), was %+v", after, err, before)
 		}
-		<-q.loaded
 		if s := q.Stats(); s.Messages != 1 || s.Deferred != 1 || s.Bytes != int64(len(big)) {
 			t.Errorf("stats after reopening: %+v", s)
 		}

@@ -187,12 +187,15 @@ func (s *settlement) apply(b *batch) error {
 			return err
 		}
 	}
+	change := tallyOf(s.after).minus(tallyOf(s.before))
 	if s.after.Open() > 0 || othersOpen(b.deliveries(key.id), key) {
 		b.put(key, encodeDelivery(s.after))
+		b.count(s.message.Class, change)
 		return nil
 	}
 	s.gone = true
 	b.remove(key.id)
+	b.count(s.message.Class, change.minus(tally{messages: 1, bytes: s.message.Size}))
 	return nil
 }
 
@@ -226,15 +229,12 @@ func (q *Queue) removeContent(m *Message) {
 	}
 }
 
-// account counts and logs what is on disk now.
+// account logs what is on disk now, and counts it for the metrics.
 func (s *settlement) account() {
 	q := s.queue
-	change := tallyOf(s.after).minus(tallyOf(s.before))
 	if s.gone {
-		change.messages, change.bytes = -1, -s.message.Size
 		q.removeContent(s.message)
 	}
-	q.totals.add(change)
 	for _, kind := range []struct {
 		label string
 		of    []Recipient

@@ -19,13 +19,15 @@ import (
 type store struct {
 	db      *bolt.DB
 	journal *journal
-	changes []byte // the committer's, to be used again
+	changes []byte       // the committer's, to be used again
+	counted []classTally // the same
 
 	mu             sync.RWMutex
-	active, frozen overlay       // frozen is what a checkpoint is bringing in
-	checkpoint     chan struct{} // closed when no checkpoint is under way
-	checkpointErr  error         // of the last one; read after checkpoint is closed
-	failed         func(error)   // is told of a checkpoint that failed
+	active, frozen *overlay         // frozen is what a checkpoint is bringing in, nil without one
+	totals         map[string]tally // by message class
+	checkpoint     chan struct{}    // closed when no checkpoint is under way
+	checkpointErr  error            // of the last one; read after checkpoint is closed
+	failed         func(error)      // is told of a checkpoint that failed
 }
 
 // openStore opens the store in dir and brings everything into the index that
@@ -39,7 +41,7 @@ func openStore(dir string, segment int64, failed func(error)) (*store, error) {
 		return nil, err
 	}
 	db.AllocSize = int(segment) // a checkpoint brings in about as much
-	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment}, active: overlay{}, checkpoint: make(chan struct{}), failed: failed}
+	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed}
 	close(s.checkpoint)
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), db.Close())
@@ -49,7 +51,7 @@ func openStore(dir string, segment int64, failed func(error)) (*store, error) {
 
 func (s *store) recover() error {
 	applied := s.applied()
-	found := overlay{}
+	found := newOverlay()
 	last, err := replay(s.journal.dir, applied, found.replay)
 	if err != nil {
 		return err
@@ -58,6 +60,9 @@ func (s *store) recover() error {
 		if err := s.bringIn(found, last); err != nil {
 			return fmt.Errorf("%w: bring the journal in: %w", ErrStore, err)
 		}
+	}
+	if err := s.loadTotals(); err != nil {
+		return fmt.Errorf("%w: load totals: %w", ErrStore, err)
 	}
 	old, err := segments(s.journal.dir)
 	if err != nil {
@@ -88,12 +93,15 @@ func (s *store) applied() (number uint64) {
 
 // bringIn writes an overlay into the index, with the number of the segment
 // that it ends.
-func (s *store) bringIn(o overlay, segment uint64) error {
+func (s *store) bringIn(o *overlay, segment uint64) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		for _, id := range o.ids(0) {
-			if err := bringInRow(tx, id, o[id]); err != nil {
+			if err := bringInRow(tx, id, o.rows[id]); err != nil {
 				return err
 			}
+		}
+		if err := bringInTotals(tx, o); err != nil {
+			return err
 		}
 		return tx.Bucket(bucketMeta).Put(keyApplied, binary.BigEndian.AppendUint64(nil, segment))
 	})
@@ -147,7 +155,7 @@ func (s *store) beginCheckpoint() error {
 		return err
 	}
 	s.mu.Lock()
-	s.frozen, s.active = s.active, overlay{}
+	s.frozen, s.active = s.active, newOverlay()
 	s.mu.Unlock()
 	done := make(chan struct{})
 	s.checkpoint = done
@@ -170,8 +178,10 @@ func (s *store) beginCheckpoint() error {
 
 // commit runs what change does to a batch, and makes that durable.
 func (s *store) commit(changes func(*batch)) error {
-	b := &batch{view: view{store: s}, changes: s.changes[:0]}
+	b := &batch{view: view{store: s}, changes: s.changes[:0], counted: s.counted[:0]}
 	changes(b)
+	s.total(b)
+	s.counted = b.counted
 	if s.changes = b.changes; cap(s.changes) > 4<<20 {
 		s.changes = nil // one large batch need not be remembered
 	}
@@ -181,6 +191,7 @@ func (s *store) commit(changes func(*batch)) error {
 	if err := s.journal.append(b.changes); err != nil {
 		return err
 	}
+	s.publish(b.counted)
 	if s.journal.full() {
 		return s.beginCheckpoint()
 	}
@@ -243,11 +254,21 @@ func (v *view) end() {
 	}
 }
 
+// rows returns what the overlays know of a message, the newest first; nil where
+// they know nothing.
+func (v *view) rows(id ID) (rows [2]*row) {
+	rows[0] = v.store.active.rows[id]
+	if frozen := v.store.frozen; frozen != nil {
+		rows[1] = frozen.rows[id]
+	}
+	return rows
+}
+
 // message returns the record of a message, nil when there is none. A lasting
 // one may be kept beyond the view.
 func (v *view) message(id ID) (record []byte, lasting bool) {
-	for _, o := range []overlay{v.store.active, v.store.frozen} {
-		if r := o[id]; r != nil && (r.gone || r.fresh || r.message != nil) {
+	for _, r := range v.rows(id) {
+		if r != nil && (r.gone || r.fresh || r.message != nil) {
 			return r.message, true
 		}
 	}
@@ -259,8 +280,7 @@ func (v *view) message(id ID) (record []byte, lasting bool) {
 
 // delivery returns the record of one delivery, nil when there is none.
 func (v *view) delivery(k deliveryKey) []byte {
-	for _, o := range []overlay{v.store.active, v.store.frozen} {
-		r := o[k.id]
+	for _, r := range v.rows(k.id) {
 		if r == nil {
 			continue
 		}
@@ -288,8 +308,8 @@ func (v *view) deliveries(id ID) []deliveryRow {
 		}
 	}
 	deeper := true
-	for _, o := range []overlay{v.store.active, v.store.frozen} {
-		if r := o[id]; r != nil && deeper {
+	for _, r := range v.rows(id) {
+		if r != nil && deeper {
 			for _, d := range r.deliveries {
 				add(d)
 			}
@@ -349,8 +369,8 @@ func nextStored(c *bolt.Cursor, from ID) ID {
 }
 
 func (v *view) gone(id ID) bool {
-	for _, o := range []overlay{v.store.active, v.store.frozen} {
-		if r := o[id]; r != nil {
+	for _, r := range v.rows(id) {
+		if r != nil {
 			return r.gone
 		}
 	}
@@ -362,6 +382,7 @@ func (v *view) gone(id ID) bool {
 type batch struct {
 	view
 	changes []byte
+	counted []classTally
 }
 
 func (b *batch) insert(id ID, message []byte, deliveries []deliveryRow) {

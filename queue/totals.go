@@ -1,11 +1,14 @@
 package queue
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
 	"syscall"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // tally is what a delivery or a message adds to the totals.
@@ -36,22 +39,148 @@ func tallyOf(d *Delivery) tally {
 	return t
 }
 
-// totals is the sum of all tallies.
-type totals struct {
-	mu  sync.Mutex
-	sum tally
+// appendTo encodes t, for the journal and the index.
+func (t tally) appendTo(b []byte) []byte {
+	for _, n := range [...]int64{t.messages, t.queued, t.deferred, t.held, t.bytes} {
+		b = binary.AppendVarint(b, n)
+	}
+	return b
 }
 
-func (t *totals) add(change tally) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.sum = t.sum.plus(change)
+func (d *decoder) tally() (t tally) {
+	for _, n := range [...]*int64{&t.messages, &t.queued, &t.deferred, &t.held, &t.bytes} {
+		*n = d.signed()
+	}
+	return t
 }
 
-func (t *totals) get() tally {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.sum
+// classTally is a change to the totals of a message class.
+type classTally struct {
+	class  string
+	change tally
+}
+
+// count adds to the totals of a class, in the same commit as what it counts.
+func (b *batch) count(class string, change tally) {
+	for i := range b.counted {
+		if b.counted[i].class == class {
+			b.counted[i].change = b.counted[i].change.plus(change)
+			return
+		}
+	}
+	b.counted = append(b.counted, classTally{class, change})
+}
+
+// total writes the totals that follow from what was counted. The index gets
+// them with the rest of the overlay; readers see them once they are durable.
+func (s *store) total(b *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range b.counted {
+		t := s.totals[c.class].plus(c.change)
+		s.active.totals[c.class] = t
+		b.changes = appendTotals(b.changes, c.class, t)
+	}
+}
+
+// publish lets readers see what was counted.
+func (s *store) publish(counted []classTally) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range counted {
+		s.totals[c.class] = s.totals[c.class].plus(c.change)
+	}
+}
+
+// sum returns the totals of all classes together.
+func (s *store) sum() (all tally) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, t := range s.totals {
+		all = all.plus(t)
+	}
+	return all
+}
+
+// totalsKey is where the totals of a class stand in the index. A key may not
+// be empty, and the default class is.
+func totalsKey(class string) []byte { return []byte("=" + class) }
+
+// bringInTotals writes those of an overlay into the index. Without the bucket
+// everything is to be counted anew.
+func bringInTotals(tx *bolt.Tx, o *overlay) error {
+	bucket := tx.Bucket(bucketTotals)
+	if bucket == nil {
+		return nil
+	}
+	for class, t := range o.totals {
+		err := error(nil)
+		if t == (tally{}) {
+			err = bucket.Delete(totalsKey(class)) // it may be no class any more
+		} else {
+			err = bucket.Put(totalsKey(class), appendSum(t.appendTo(nil)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadTotals reads the totals that the index has. An index of an older version
+// has none, and one that was repaired may have none: they are counted then.
+func (s *store) loadTotals() error {
+	s.totals = map[string]tally{}
+	known := false
+	err := s.db.View(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(bucketTotals)
+		if known = bucket != nil; !known {
+			return nil
+		}
+		return bucket.ForEach(func(key, value []byte) error {
+			d := decoder{b: value}
+			t := d.tally()
+			if d.check(); d.bad || len(key) == 0 {
+				known = false
+				return nil
+			}
+			s.totals[string(key[1:])] = t
+			return nil
+		})
+	})
+	if err != nil || known {
+		return err
+	}
+	return s.db.Update(s.recount)
+}
+
+// recount counts everything in the index. What is damaged does not count.
+func (s *store) recount(tx *bolt.Tx) error {
+	if tx.Bucket(bucketTotals) != nil {
+		if err := tx.DeleteBucket(bucketTotals); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.CreateBucket(bucketTotals); err != nil {
+		return err
+	}
+	found, last := newOverlay(), ID(0)
+	err := tx.Bucket(bucketDelivery).ForEach(func(key, value []byte) error {
+		k, ok := parseDeliveryKey(key)
+		d, err := decodeDelivery(k, value)
+		if !ok || err != nil {
+			return nil
+		}
+		change := tallyOf(d)
+		if k.id != last {
+			last = k.id
+			change.messages, change.bytes = 1, d.Size
+		}
+		found.totals[d.Class] = found.totals[d.Class].plus(change)
+		return nil
+	})
+	s.totals = found.totals
+	return errors.Join(err, bringInTotals(tx, found))
 }
 
 // ErrNoRoom means that too little space is left on the disk to take another

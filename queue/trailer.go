@@ -58,12 +58,12 @@ func readTrailer(f *os.File) (row *row, id ID, content int64, err error) {
 	if version := binary.BigEndian.Uint32(b[len(b)-12:]); version > formatVersion {
 		return nil, 0, 0, fmt.Errorf("%w: version %d", ErrFormat, version)
 	}
-	o := overlay{}
+	o := newOverlay()
 	if err := o.replay(b[:len(b)-trailerFoot]); err != nil {
 		return nil, 0, 0, err
 	}
-	for id, row := range o {
-		if len(o) == 1 && row.message != nil {
+	for id, row := range o.rows {
+		if len(o.rows) == 1 && row.message != nil {
 			return row, id, info.Size() - int64(len(b)), nil
 		}
 	}
