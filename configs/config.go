@@ -184,6 +184,14 @@ type Route struct {
 	PasswordFile string `toml:"password_file"`
 	// TLS is [TLSNone], [TLSOpportunistic], the default, [TLSRequired] or [TLSVerified].
 	TLS string `toml:"tls"`
+	// SourceAddresses are the addresses from which connections are made, one
+	// for each family at most. Default none: the system chooses.
+	SourceAddresses []string `toml:"source_addresses"`
+	// Hello is our name in EHLO. Default "" (Hostname).
+	Hello string `toml:"hello"`
+	// FailoverOn are classes of replies that lead on to the next of Via, such
+	// as "4xx" or "554". Default none: only a next hop that cannot be used does.
+	FailoverOn []string `toml:"failover_on"`
 }
 
 // Resolver names the DNS servers.
@@ -193,6 +201,18 @@ type Resolver struct {
 	Servers []string `toml:"servers"`
 }
 
+// Values of Delivery.AddressFamily.
+const (
+	// FamilyBoth uses both, IPv6 first.
+	FamilyBoth = "both"
+	// FamilyPreferIPv4 uses both, IPv4 first.
+	FamilyPreferIPv4 = "prefer_ipv4"
+	// FamilyIPv4 uses IPv4 only.
+	FamilyIPv4 = "ipv4"
+	// FamilyIPv6 uses IPv6 only.
+	FamilyIPv6 = "ipv6"
+)
+
 // Delivery bounds what delivery may use and reach.
 type Delivery struct {
 	// SMTPPort is the port on which MX hosts are tried. Default 25.
@@ -200,6 +220,9 @@ type Delivery struct {
 	// AllowPrivate are the loopback and private networks that delivery by MX
 	// may reach, as in Relay.Networks. Default none.
 	AllowPrivate []string `toml:"allow_private"`
+	// AddressFamily is [FamilyBoth], the default, [FamilyPreferIPv4],
+	// [FamilyIPv4] or [FamilyIPv6].
+	AddressFamily string `toml:"address_family"`
 	// Workers is how many delivery attempts may run at once. Default 500.
 	Workers int `toml:"workers"`
 	// ConnectionsPerDestination is how many connections may be open to one

@@ -52,6 +52,7 @@ func defaults(env environment) Config {
 		},
 		Delivery: Delivery{
 			SMTPPort:                  25,
+			AddressFamily:             FamilyBoth,
 			Workers:                   500,
 			ConnectionsPerDestination: 20,
 			ConnectTimeout:            30 * second,

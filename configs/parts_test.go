@@ -15,6 +15,17 @@ func TestParseVia(t *testing.T) {
 		"smtp://[2001:db8::5]":           {Scheme: ViaSMTP, Host: "2001:db8::5", Port: 25},
 		"smtp://[2001:db8::5]:65535":     {Scheme: ViaSMTP, Host: "2001:db8::5", Port: 65535},
 		"smtp://[::ffff:127.0.0.1]:2525": {Scheme: ViaSMTP, Host: "::ffff:127.0.0.1", Port: 2525},
+		"smtp://[mail.example.org]:587":  {Scheme: ViaSMTP, Host: "mail.example.org", Port: 587},
+		"smtp://[10.0.0.5]":              {Scheme: ViaSMTP, Host: "10.0.0.5", Port: 25},
+		"smtp://[IPv6:2001:db8::5]":      {Scheme: ViaSMTP, Host: "2001:db8::5", Port: 25},
+		"mx:example.org":                 {Scheme: ViaMX, Host: "example.org"},
+		"smtps://mail.example.org":       {Scheme: ViaSMTPS, Host: "mail.example.org", Port: 465},
+		"lmtp://10.0.0.5":                {Scheme: ViaLMTP, Host: "10.0.0.5", Port: 24},
+		"lmtp://[::1]:2003":              {Scheme: ViaLMTP, Host: "::1", Port: 2003},
+		"lmtp+unix:///run/dovecot/lmtp":  {Scheme: ViaLMTPUnix, Path: "/run/dovecot/lmtp"},
+		"discard:":                       {Scheme: ViaDiscard},
+		"reject:":                        {Scheme: ViaReject},
+		"reject:5.1.1 ask a@b.example":   {Scheme: ViaReject, Text: "5.1.1 ask a@b.example"},
 	} {
 		got, err := ParseVia(text)
 		if err != nil || got != want {
@@ -30,6 +41,7 @@ func TestLoopbackHops(t *testing.T) {
 	for text, want := range map[string]bool{
 		"smtp://127.0.0.1": true, "smtp://127.1.2.3:587": true, "smtp://[::1]:25": true, "smtp://localhost": true, "smtp://LOCALHOST": true,
 		"smtp://[::ffff:127.0.0.1]": true, "smtp://10.0.0.1": false, "smtp://localhost.example.org": false, "mx:": false,
+		"lmtp+unix:///run/lmtp": true, "lmtp://127.0.0.1": true, "mx:localhost": false, "discard:": false,
 	} {
 		hop, err := ParseVia(text)
 		if err != nil || hop.IsLoopback() != want {

@@ -163,6 +163,7 @@ func (v *validation) delivery() {
 	for i, network := range d.AllowPrivate {
 		v.network(index("delivery.allow_private", i), network)
 	}
+	v.oneOf("delivery.address_family", d.AddressFamily, FamilyBoth, FamilyPreferIPv4, FamilyIPv4, FamilyIPv6)
 	atLeast(v, "delivery.workers", d.Workers, 1)
 	atLeast(v, "delivery.connections_per_destination", d.ConnectionsPerDestination, 1)
 	atLeast(v, "delivery.connect_timeout", d.ConnectTimeout, second)

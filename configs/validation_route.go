@@ -3,6 +3,8 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"regexp"
 	"strings"
 )
 
@@ -21,8 +23,13 @@ func (v *validation) routes() {
 			v.pattern(path+".from", r.From)
 		}
 		hops := v.hops(path+".via", r.Via)
-		v.routeTLS(path+".tls", r.TLS)
+		v.routeTLS(path+".tls", r.TLS, hops)
 		v.credentials(path, r, hops)
+		v.sources(path+".source_addresses", r.SourceAddresses)
+		if r.Hello != "" {
+			v.check(path+".hello", checkHostname(r.Hello))
+		}
+		v.failover(path+".failover_on", r)
 	}
 }
 
@@ -73,19 +80,59 @@ func (v *validation) hops(path string, via []string) []Via {
 	var hops []Via
 	for i, text := range via {
 		hop, err := ParseVia(text)
-		if v.check(index(path, i), err) {
-			hops = append(hops, hop)
+		if !v.check(index(path, i), err) {
+			continue
 		}
+		if ends := hop.Scheme == ViaDiscard || hop.Scheme == ViaReject; ends && i < len(via)-1 {
+			v.fail(index(path, i+1), "is never reached, because %q takes everything", hop)
+		}
+		hops = append(hops, hop)
 	}
 	return hops
 }
 
-func (v *validation) routeTLS(path, mode string) {
+// sources checks the addresses that connections are made from.
+func (v *validation) sources(path string, all []string) {
+	seen := map[bool]bool{}
+	for i, text := range all {
+		addr, err := netip.ParseAddr(text)
+		addr = addr.Unmap()
+		switch {
+		case err != nil || addr.Zone() != "" || addr.IsUnspecified():
+			v.fail(index(path, i), "%q is not an IP address of this host", text)
+		case seen[addr.Is4()]:
+			v.fail(index(path, i), "%q is the second of its family: name one IPv4 and one IPv6 address at most", text)
+		}
+		seen[addr.Is4()] = true
+	}
+}
+
+// failover checks which replies lead on to the next hop.
+func (v *validation) failover(path string, r Route) {
+	for i, class := range r.FailoverOn {
+		if !replyClass.MatchString(class) {
+			v.fail(index(path, i), `%q is not a class of replies such as "4xx", "45x" or "554"`, class)
+		}
+	}
+	if len(r.FailoverOn) > 0 && len(r.Via) == 1 {
+		v.warn(path, "has no effect, because there is only one next hop")
+	}
+}
+
+// replyClass is a refusal's code, with x for any digit.
+var replyClass = regexp.MustCompile(`^[45][0-9x]{2}$`)
+
+func (v *validation) routeTLS(path, mode string, hops []Via) {
 	if mode == "dane" {
 		v.fail(path, "%q is not supported by this version", mode)
 		return
 	}
 	v.oneOf(path, mode, TLSNone, TLSOpportunistic, TLSRequired, TLSVerified)
+	for _, hop := range hops {
+		if hop.Scheme == ViaSMTPS && mode == TLSNone {
+			v.fail(path, "%q contradicts %q", mode, hop)
+		}
+	}
 }
 
 // credentials checks a login, and that it is shown to nobody but the next hop.
@@ -104,7 +151,7 @@ func (v *validation) credentials(path string, r Route, hops []Via) {
 		switch {
 		case hop.Scheme == ViaMX:
 			v.fail(path+".username", `a login cannot be used with "mx:", where any host may answer`)
-		case !hop.IsLoopback() && (r.TLS == TLSNone || r.TLS == TLSOpportunistic):
+		case hop.IsHost() && hop.Scheme != ViaSMTPS && !hop.IsLoopback() && (r.TLS == TLSNone || r.TLS == TLSOpportunistic):
 			v.fail(path+".tls", "%q would send the password unprotected to %s; use %q, or %q", r.TLS, hop.Host, TLSVerified, TLSRequired)
 			return
 		}

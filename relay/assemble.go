@@ -31,7 +31,8 @@ func (r *Relay) newOutbound() (*outbound.Outbound, error) {
 			Servers: c.Resolver.Servers, Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
 		}),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
-		Log: r.log, Metrics: r.metrics,
+		Families: families(c.Delivery.AddressFamily),
+		Log:      r.log, Metrics: r.metrics,
 	}), nil
 }
 
@@ -47,17 +48,16 @@ func routes(all []configs.Route) ([]route.Route, error) {
 	}
 	var list []route.Route
 	for _, c := range all {
-		r := route.Route{To: c.To, From: c.From, TLS: levels[c.TLS], Username: c.Username}
+		r := route.Route{To: c.To, From: c.From, TLS: levels[c.TLS], Username: c.Username, Sources: sources(c.SourceAddresses), Hello: c.Hello}
+		for _, class := range c.FailoverOn {
+			r.FailOver = append(r.FailOver, route.ReplyClass(class))
+		}
 		for _, s := range c.Via {
 			via, err := configs.ParseVia(s)
 			if err != nil {
 				return nil, fmt.Errorf("route to %s: %w", c.To, err)
 			}
-			leg := route.Leg{Kind: route.MX}
-			if via.Scheme == configs.ViaSMTP {
-				leg = route.Leg{Kind: route.Host, Host: via.Host, Port: uint16(via.Port)}
-			}
-			r.Via = append(r.Via, leg)
+			r.Via = append(r.Via, leg(via))
 		}
 		if c.PasswordFile != "" {
 			secret, err := configs.ReadSecret(c.PasswordFile)
@@ -69,6 +69,39 @@ func routes(all []configs.Route) ([]route.Route, error) {
 		list = append(list, r)
 	}
 	return list, nil
+}
+
+func leg(via configs.Via) route.Leg {
+	switch via.Scheme {
+	case configs.ViaMX:
+		return route.Leg{Kind: route.MX, Domain: via.Host}
+	case configs.ViaDiscard:
+		return route.Leg{Kind: route.Discard}
+	case configs.ViaReject:
+		return route.Leg{Kind: route.Reject, Text: via.Text}
+	}
+	return route.Leg{
+		Kind: route.Host, Host: via.Host, Port: uint16(via.Port), Socket: via.Path,
+		LMTP:        via.Scheme == configs.ViaLMTP || via.Scheme == configs.ViaLMTPUnix,
+		ImplicitTLS: via.Scheme == configs.ViaSMTPS,
+	}
+}
+
+// sources parses what was validated.
+func sources(all []string) []netip.Addr {
+	var list []netip.Addr
+	for _, s := range all {
+		if a, err := netip.ParseAddr(s); err == nil {
+			list = append(list, a.Unmap())
+		}
+	}
+	return list
+}
+
+func families(s string) outbound.Families {
+	return map[string]outbound.Families{
+		configs.FamilyPreferIPv4: outbound.IPv4First, configs.FamilyIPv4: outbound.IPv4Only, configs.FamilyIPv6: outbound.IPv6Only,
+	}[s]
 }
 
 func rules(c *configs.Config) *policy.Rules {

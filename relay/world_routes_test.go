@@ -98,6 +98,61 @@ func TestWorldRoutes(t *testing.T) {
 	}
 }
 
+// TestWorldLegs: each kind of next hop, from a configuration to the mailbox.
+func TestWorldLegs(t *testing.T) {
+	t.Parallel()
+	ca := relaytest.NewCA(t)
+	box := relaytest.NewSink(t, filepath.Join(t.TempDir(), "lmtp"), relaytest.WithLMTP())
+	box.Add(relaytest.Rule{Verb: "DOT", Mailbox: "full@socket.example", Action: relaytest.Action{Reply: "452 4.2.2 mailbox full"}})
+	w := newWorld(t, "127.7.16", 0, func(w *world, c *configs.Config) {
+		named := to("named.example", w.hop(w.at(5)))
+		named.SourceAddresses, named.Hello = []string{w.at(77)}, "out.example.org"
+		spill := to("spill.example", w.hop(w.at(5)), w.hop(w.at(8)))
+		spill.FailoverOn = []string{"554"}
+		c.Routes = []configs.Route{
+			to("socket.example", "lmtp+unix://"+box.Address()),
+			to("tcp.example", fmt.Sprintf("lmtp://%s:%d", w.at(6), w.port)),
+			to("implicit.example", fmt.Sprintf("smtps://%s:%d", w.at(7), w.port)),
+			to("gone.example", "discard:"),
+			to("closed.example", "reject:5.1.1 this domain has moved"),
+			to("behind.example", "mx:front.example"),
+			named, spill,
+		}
+	})
+	plain, lmtp, spare := w.sink(t, 5), w.sink(t, 6, relaytest.WithLMTP()), w.sink(t, 8)
+	implicit := w.sink(t, 7, relaytest.WithImplicitTLS(ca.Leaf("x.example")))
+	plain.OnRcpt("r@spill.example", "554 5.7.1 not from you")
+	w.zone("front.example MX 10 mx.front.example", "mx.front.example A $5")
+	for _, row := range []struct {
+		rcpt string
+		sink *relaytest.Sink
+	}{
+		{"r@socket.example", box}, {"r@tcp.example", lmtp}, {"r@implicit.example", implicit},
+		{"r@behind.example", plain}, {"r@named.example", plain}, {"r@spill.example", spare},
+	} {
+		id := w.send("s@home.example", hello, row.rcpt)
+		w.settled(id, row.rcpt, "sent")
+		m := arrived(t, row.sink, row.rcpt)
+		if got := below(t, m.Content); got != hello {
+			t.Errorf("%s: content changed to %q", row.rcpt, got)
+		}
+		if named := row.rcpt == "r@named.example"; named != (m.Hello == "out.example.org") {
+			t.Errorf("%s: EHLO %s", row.rcpt, m.Hello)
+		}
+		w.gone(id)
+	}
+	w.deferred(w.send("s@home.example", hello, "full@socket.example"), "full@socket.example", "4.2.2", "mailbox full")
+	id := w.send("s@home.example", hello, "r@gone.example")
+	w.settled(id, "r@gone.example", "sent")
+	w.gone(id)
+	id = w.send("s@home.example", hello, "r@closed.example")
+	w.settled(id, "r@closed.example", "bounced")
+	if report := string(arrived(t, w.home, "s@home.example").Content); !strings.Contains(report, "this domain has moved") ||
+		!strings.Contains(report, "Status: 5.1.1") || strings.Contains(report, "Remote-MTA") {
+		t.Errorf("the report is\n%s", report)
+	}
+}
+
 // TestWorldTLS: TLS where it can be had, and no mail in clear where it must be.
 func TestWorldTLS(t *testing.T) {
 	t.Parallel()

@@ -1,14 +1,12 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"net/netip"
-	"os"
 	"time"
 
 	"waypost/metrics"
@@ -18,54 +16,63 @@ import (
 
 type reader = io.Reader
 
-// session is an open connection to a host of a destination.
+// session is an open connection to a host of a leg.
 type session struct {
-	client      *smtpclient.Client
-	destination string
-	host        string
-	tls         string // as queue.Result has it
-	sent        int
-	expires     *time.Timer
-	ended       func()
+	client  *smtpclient.Client
+	key     string // of the leg
+	host    string
+	tls     string // as queue.Result has it
+	sent    int
+	expires *time.Timer
+	ended   func()
 }
 
-// connect opens a session. When TLS is only wished for and fails, it is tried
-// once more without.
-func (o *Outbound) connect(ctx context.Context, destination, host string, to netip.AddrPort, r *route.Route) (*session, error) {
-	s, err := o.open(ctx, destination, host, to, r, r.TLS)
+// connect opens a session on a connection to a target. When TLS is only wished
+// for and fails, it is tried once more without.
+func (o *Outbound) connect(ctx context.Context, h hop, host string, to Target, nc net.Conn) (*session, error) {
+	s, err := o.open(ctx, h, host, to, nc, h.route.TLS)
 	e, ok := errors.AsType[*smtpclient.Error](err)
-	if ok && r.TLS == route.Opportunistic && r.Username == "" && (e.Stage == smtpclient.StageSTARTTLS || e.Stage == smtpclient.StageHandshake) {
-		o.Log.Info("TLS failed, going on without", "host", hostName(host, to), "error", err.Error())
-		return o.open(ctx, destination, host, to, r, route.None)
+	clear := h.route.TLS == route.Opportunistic && h.route.Username == "" && !h.leg.ImplicitTLS
+	if ok && clear && (e.Stage == smtpclient.StageSTARTTLS || e.Stage == smtpclient.StageHandshake) {
+		o.Log.Info("TLS failed, going on without", "host", to.name(host), "error", err.Error())
+		return o.redialAt(ctx, h, host, to, route.None)
 	}
 	return s, err
 }
 
-func (o *Outbound) open(ctx context.Context, destination, host string, to netip.AddrPort, r *route.Route, level route.TLS) (*session, error) {
-	dialing, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
-	defer cancel()
-	nc, err := o.Dial(dialing, to)
+// redial opens another session with the same target.
+func (o *Outbound) redial(ctx context.Context, h hop, host string, to Target) (*session, error) {
+	return o.redialAt(ctx, h, host, to, h.route.TLS)
+}
+
+func (o *Outbound) redialAt(ctx context.Context, h hop, host string, to Target, level route.TLS) (*session, error) {
+	nc, err := o.dial(ctx, host, to)
 	if err != nil {
 		o.Metrics.OutboundFailed.Inc()
-		return nil, fmt.Errorf("connect to %s: %w", hostName(host, to), plain(err))
+		return nil, err
 	}
+	return o.open(ctx, h, host, to, nc, level)
+}
+
+func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc net.Conn, level route.TLS) (*session, error) {
 	o.Metrics.OutboundOpened.Inc()
 	o.Metrics.OutboundConnections.Inc()
-	config, policy := o.security(host, level)
+	config, policy := o.security(host, level, h.leg.ImplicitTLS)
 	client, err := smtpclient.New(ctx, nc, smtpclient.Options{
-		Hostname: o.Hostname, Timeouts: o.Timeouts, TLS: config, TLSPolicy: policy, Username: r.Username, Password: r.Password,
+		Hostname: cmp.Or(h.route.Hello, o.Hostname), LMTP: h.leg.LMTP, Timeouts: o.Timeouts,
+		TLS: config, TLSPolicy: policy, Username: h.route.Username, Password: h.route.Password,
 	})
 	o.countTLS(client, err)
 	if err != nil {
 		if e, ok := errors.AsType[*smtpclient.Error](err); ok && e.Stage == smtpclient.StageAuth {
 			// Mail waits until somebody mends this.
-			o.Log.Error("login refused", "next_hop", destination, "host", hostName(host, to), "error", err.Error())
+			o.Log.Error("login refused", "next_hop", h.leg.String(), "host", to.name(host), "error", err.Error())
 		}
 		o.Metrics.OutboundConnections.Dec()
 		return nil, err
 	}
 	return &session{
-		client: client, destination: destination, host: hostName(host, to), tls: tlsText(client, level), ended: o.Metrics.OutboundConnections.Dec,
+		client: client, key: h.key, host: to.name(host), tls: tlsText(client, level), ended: o.Metrics.OutboundConnections.Dec,
 	}, nil
 }
 
@@ -82,28 +89,18 @@ func tlsText(client *smtpclient.Client, level route.TLS) string {
 	return text
 }
 
-// plain takes the wrapping off a dialler's error that says again what is being
-// dialled.
-func plain(err error) error {
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		err = e.Err
-	}
-	if e, ok := errors.AsType[*os.SyscallError](err); ok {
-		err = e.Err
-	}
-	return err
-}
-
 // security returns how a level of TLS is done. Without verification a
 // certificate proves nothing, but the line is still encrypted (RFC 7435).
-func (o *Outbound) security(host string, level route.TLS) (*tls.Config, smtpclient.TLSPolicy) {
+func (o *Outbound) security(host string, level route.TLS, implicit bool) (*tls.Config, smtpclient.TLSPolicy) {
 	config := o.TLS.Clone()
 	config.ServerName = host
 	config.InsecureSkipVerify = level != route.Verified
-	switch level {
-	case route.None:
+	switch {
+	case implicit:
+		return config, smtpclient.TLSImplicit
+	case level == route.None:
 		return nil, smtpclient.TLSNever
-	case route.Opportunistic:
+	case level == route.Opportunistic:
 		return config, smtpclient.TLSOpportunistic
 	}
 	return config, smtpclient.TLSRequired

@@ -1,7 +1,9 @@
 package outbound
 
 import (
+	"context"
 	"crypto/tls"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -96,6 +98,35 @@ func TestSecurity(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestHandshakeRefusedLate: by TLS 1.3 a host refuses us, here for want of a
+// certificate, after our side of the handshake is over. That is a failed
+// handshake like any other. A pipe has no buffer for what crosses on the way, so
+// this takes real sockets.
+func TestHandshakeRefusedLate(t *testing.T) {
+	m, _ := message(t, queue.Envelope{}, short)
+	ca := relaytest.NewCA(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, level := range []route.TLS{route.Opportunistic, route.Required} {
+			s := relaytest.NewSink(t, "127.0.0.1:0", relaytest.WithTLS(&tls.Config{
+				Certificates: []tls.Certificate{ca.Leaf("smart.example")}, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert,
+			}))
+			n := &network{}
+			n.put("192.0.2.9", func(context.Context) (net.Conn, error) { return net.Dial("tcp", s.Address()) })
+			z := &zone{addresses: map[string][]string{"smart.example": {"192.0.2.9"}}}
+			o := start(t, n, z, via(route.Route{Via: []route.Leg{hostLeg("smart.example")}, TLS: level}))
+			out := deliver(t, t.Context(), o, m, "r@b.example")
+			if level == route.Required {
+				want(t, out.Results[0], queue.Deferred, "4.7.0", "handshake")
+				continue
+			}
+			delivered(t, out)
+			if s.Connections() != 2 || s.Messages()[0].TLS {
+				t.Errorf("%s: %d connections", tls.VersionName(version), s.Connections())
+			}
+		}
 	}
 }
 

@@ -1,12 +1,15 @@
 // Package outbound makes delivery attempts.
 //
-// An attempt is one message for one destination. In order: take a connection
-// that is open to the destination, or else go through the legs of the route,
-// the hosts of each leg and the addresses of each host until one takes a
-// session; send the message there; translate what came of it into one result
-// for each recipient. A host that refuses the session, or loses it, leads to
-// the next one; what a host says about the message or a recipient is final for
-// this attempt.
+// An attempt is one message for one destination. In order: go through the legs
+// of the route; at each, take a connection that is open, or go through the hosts
+// and their addresses until one takes a session; send the message there;
+// translate what came of it into one result for each recipient. A host that
+// refuses the session, or loses it, leads to the next one; what a host says about
+// the message or a recipient is final for this attempt, unless the route has
+// that reply lead on to the next leg.
+//
+// The addresses of a host are raced (dial.go), and a leg that keeps failing
+// is left out while another one works (breaker.go).
 //
 // Every error is classified in one place (classify.go), and what is not known
 // to be permanent is temporary. A message fails for want of a way only when

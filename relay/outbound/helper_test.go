@@ -71,10 +71,14 @@ type network struct {
 	dialed []string
 }
 
-func (n *network) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+func (n *network) dial(ctx context.Context, to Target) (net.Conn, error) {
+	where, address := to.Addr.String(), to.Addr.Addr().String()
+	if to.Socket != "" {
+		where, address = to.Socket, to.Socket
+	}
 	n.mu.Lock()
-	n.dialed = append(n.dialed, to.String())
-	connect := n.at[to.Addr().String()]
+	n.dialed = append(n.dialed, where)
+	connect := n.at[address]
 	n.mu.Unlock()
 	if connect == nil {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}

@@ -45,8 +45,11 @@ type Options struct {
 	// TLS is the base of each connection's configuration; nil is Go's own
 	// defaults. The name to verify is set for each host.
 	TLS *tls.Config
-	// Dial connects; nil dials TCP.
-	Dial    func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	// Families says which addresses are used; the zero value is both, IPv6
+	// first.
+	Families Families
+	// Dial connects; nil dials TCP and Unix sockets.
+	Dial    func(ctx context.Context, to Target) (net.Conn, error)
 	Log     *slog.Logger     // nil discards
 	Metrics *metrics.Metrics // nil counts into nothing
 }
@@ -74,18 +77,16 @@ func (o *Options) setDefaults() {
 		o.Metrics = metrics.New(nil)
 	}
 	if o.Dial == nil {
-		o.Dial = func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr.String())
-		}
+		o.Dial = dialTarget
 	}
 }
 
 // Outbound makes attempts, and sorts recipients by destination.
 type Outbound struct {
 	Options
-	routes atomic.Pointer[route.Table]
-	pool   *pool
+	routes   atomic.Pointer[route.Table]
+	pool     *pool
+	breakers *breakers
 }
 
 var (
@@ -96,7 +97,7 @@ var (
 // New returns an Outbound. Close ends the connections that it keeps.
 func New(o Options) *Outbound {
 	o.setDefaults()
-	out := &Outbound{Options: o, pool: newPool(o.KeepIdle, o.MaxIdle)}
+	out := &Outbound{Options: o, pool: newPool(o.KeepIdle, o.MaxIdle), breakers: newBreakers(o.Log)}
 	out.routes.Store(o.Routes)
 	return out
 }
@@ -111,12 +112,5 @@ func (o *Outbound) Destination(e *queue.Envelope, r *queue.Recipient) string {
 
 // Deliver makes one attempt for the open recipients of d.
 func (o *Outbound) Deliver(ctx context.Context, m *queue.Message, d *queue.Delivery) queue.Outcome {
-	a := &attempt{outbound: o, message: m, delivery: d}
-	for i := range d.Recipients {
-		if d.Recipients[i].State.Open() {
-			a.open = append(a.open, &d.Recipients[i])
-		}
-	}
-	a.route = o.routes.Load().Lookup(m.ReversePath, a.open[0].Path)
-	return a.run(ctx)
+	return newAttempt(o, m, d).run(ctx)
 }

@@ -9,7 +9,8 @@ import (
 // moves when a next hop adds hosts.
 const maxPerSession = 1000
 
-// pool keeps connections that may carry more mail, by destination.
+// pool keeps connections that may carry more mail, by the leg that they belong
+// to.
 type pool struct {
 	keep   time.Duration
 	max    int
@@ -25,15 +26,15 @@ func newPool(keep time.Duration, limit int) *pool {
 }
 
 // take returns the connection that was used last, or nil.
-func (p *pool) take(destination string) *session {
+func (p *pool) take(key string) *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := p.idle[destination]
+	list := p.idle[key]
 	for len(list) > 0 {
 		s := list[len(list)-1]
 		list[len(list)-1] = nil
 		list = list[:len(list)-1]
-		p.setList(destination, list)
+		p.setList(key, list)
 		p.count--
 		if s.expires.Stop() {
 			return s
@@ -44,11 +45,11 @@ func (p *pool) take(destination string) *session {
 	return nil
 }
 
-func (p *pool) setList(destination string, list []*session) {
+func (p *pool) setList(key string, list []*session) {
 	if len(list) == 0 {
-		delete(p.idle, destination)
+		delete(p.idle, key)
 	} else {
-		p.idle[destination] = list
+		p.idle[key] = list
 	}
 }
 
@@ -60,7 +61,7 @@ func (p *pool) put(s *session) {
 		p.quit(s)
 		return
 	}
-	p.idle[s.destination] = append(p.idle[s.destination], s)
+	p.idle[s.key] = append(p.idle[s.key], s)
 	p.count++
 	s.expires = time.AfterFunc(p.keep, func() { p.expire(s) })
 }
@@ -69,10 +70,10 @@ func (p *pool) put(s *session) {
 func (p *pool) expire(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := p.idle[s.destination]
+	list := p.idle[s.key]
 	for i := range list {
 		if list[i] == s {
-			p.setList(s.destination, append(list[:i:i], list[i+1:]...))
+			p.setList(s.key, append(list[:i:i], list[i+1:]...))
 			p.count--
 			p.quit(s)
 			return

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -34,6 +35,8 @@ type Sink struct {
 	password string
 	lenient  bool
 	counting bool
+	lmtp     bool
+	implicit bool
 	closed   chan struct{} // closed when the test ends
 	work     sync.WaitGroup
 
@@ -83,8 +86,19 @@ func WithLeniency() SinkOption { return func(s *Sink) { s.lenient = true } }
 // them, for load.
 func WithCounting() SinkOption { return func(s *Sink) { s.counting = true } }
 
+// WithLMTP makes the sink speak LMTP (RFC 2033): rules for DOT are asked for
+// each recipient, by its mailbox.
+func WithLMTP() SinkOption { return func(s *Sink) { s.lmtp = true } }
+
+// WithImplicitTLS makes each connection begin with the handshake.
+func WithImplicitTLS(cert tls.Certificate) SinkOption {
+	return func(s *Sink) {
+		s.tls, s.implicit = &tls.Config{Certificates: []tls.Certificate{cert}}, true
+	}
+}
+
 // NewSink starts a sink on a loopback address, "127.0.0.5:0", and ends it
-// with the test. With an empty address it does not listen, and Pipe is the
+// with the test. An absolute path is that of a Unix socket. With an empty address it does not listen, and Pipe is the
 // only way in: that is for synctest bubbles, where sockets do not work.
 func NewSink(t testing.TB, address string, options ...SinkOption) *Sink {
 	t.Helper()
@@ -146,7 +160,11 @@ func (s *Sink) Reopen() {
 	if s.listener != nil {
 		return
 	}
-	ln, err := net.Listen("tcp", s.address)
+	network := "tcp"
+	if strings.HasPrefix(s.address, "/") {
+		network = "unix"
+	}
+	ln, err := net.Listen(network, s.address)
 	if err != nil {
 		s.t.Fatalf("sink: listen on %s: %v", s.address, err)
 	}

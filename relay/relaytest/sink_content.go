@@ -25,13 +25,36 @@ func (ss *session) data(c Command) {
 		ss.done = true
 		return
 	}
-	a = ss.sink.action(Command{Conn: ss.id, Verb: "DOT", TLS: ss.next.TLS})
-	usual = "250 2.0.0 taken"
-	if len(ss.next.To) == 0 {
+	ss.verdicts()
+}
+
+// verdicts replies to the final dot; by LMTP for each recipient (RFC 2033
+// §4.2).
+func (ss *session) verdicts() {
+	if !ss.sink.lmtp || len(ss.next.To) == 0 {
+		m := ss.next
+		ss.reset()
+		ss.verdict(m, "")
+		return
+	}
+	all := ss.next
+	ss.reset()
+	for i, to := range all.To {
+		m := all
+		m.To, m.RcptLines = []string{to}, all.RcptLines[i:i+1]
+		if ss.verdict(m, to); ss.done {
+			return
+		}
+	}
+}
+
+// verdict replies to the content of m, for a mailbox or for all.
+func (ss *session) verdict(m Message, mailbox string) {
+	a := ss.sink.action(Command{Conn: ss.id, Verb: "DOT", Mailbox: mailbox, TLS: m.TLS})
+	usual := "250 2.0.0 taken"
+	if len(m.To) == 0 {
 		usual = "554 5.5.1 no valid recipients"
 	}
-	m := ss.next
-	ss.reset()
 	// A message counts before its sender hears of it, so that whoever heard
 	// of it can look for it.
 	digit := usual[0]

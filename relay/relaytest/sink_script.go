@@ -56,7 +56,8 @@ type Action struct {
 type Rule struct {
 	// Verb is the step, as in Command.
 	Verb string
-	// Mailbox restricts the rule to one mailbox of MAIL or RCPT; empty: all.
+	// Mailbox restricts the rule to one mailbox of MAIL or RCPT, by LMTP also
+	// of DOT; empty: all.
 	Mailbox string
 	// First and Last restrict the rule to the first-th up to the last-th step
 	// that has its verb and mailbox, counted over all connections from when
@@ -74,7 +75,7 @@ type rule struct {
 // Add adds rules. Where several fit a step the first one added wins.
 func (s *Sink) Add(rules ...Rule) {
 	s.t.Helper()
-	known := []string{"CONNECT", "EHLO", "HELO", "STARTTLS", "HANDSHAKE", "AUTH", "MAIL", "RCPT",
+	known := []string{"CONNECT", "EHLO", "HELO", "LHLO", "STARTTLS", "HANDSHAKE", "AUTH", "MAIL", "RCPT",
 		"DATA", "CONTENT", "DOT", "RSET", "NOOP", "QUIT"}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -42,6 +42,9 @@ func (ss *session) use(conn net.Conn) {
 }
 
 func (ss *session) run() {
+	if ss.sink.implicit && !ss.handshake() {
+		return
+	}
 	// Also a host that refuses waits for QUIT (RFC 5321 §3.1).
 	ss.step(Command{Verb: "CONNECT"}, "220 "+ss.sink.hostname+" ESMTP")
 	for !ss.done {
@@ -76,11 +79,17 @@ func (ss *session) command(line string) {
 	verb, args, _ := strings.Cut(line, " ")
 	c := Command{Verb: strings.ToUpper(verb), Line: line}
 	ss.group(c.Verb)
+	switch hello := c.Verb == "LHLO" || c.Verb == "EHLO" || c.Verb == "HELO"; {
+	case hello && (c.Verb == "LHLO") != ss.sink.lmtp:
+		// RFC 2033 §4.1: each protocol has its own greeting.
+		ss.violate("%s in the wrong protocol", c.Verb)
+		ss.step(c, "500 5.5.1 wrong protocol")
+		return
+	case hello:
+		ss.hello(c, args, c.Verb != "HELO")
+		return
+	}
 	switch c.Verb {
-	case "EHLO":
-		ss.hello(c, args, true)
-	case "HELO":
-		ss.hello(c, args, false)
 	case "STARTTLS":
 		ss.startTLS(c)
 	case "AUTH":
@@ -233,6 +242,11 @@ func (ss *session) startTLS(c Command) {
 	if ss.step(c, "220 2.0.0 go ahead") != 2 || ss.done || ss.bw.Flush() != nil {
 		return
 	}
+	ss.handshake()
+}
+
+// handshake goes over to TLS, or does what a script says instead.
+func (ss *session) handshake() bool {
 	a := ss.sink.action(Command{Conn: ss.id, Verb: "HANDSHAKE"})
 	if a.Silent || a.Raw != "" || a.Drop || a.Reset || a.Stall {
 		a.Silent = a.Raw == ""
@@ -241,16 +255,17 @@ func (ss *session) startTLS(c Command) {
 			_, _ = io.Copy(io.Discard, ss.conn) // until the client gives up
 			ss.done = true
 		}
-		return
+		return false
 	}
 	if !ss.hold(a) {
-		return
+		return false
 	}
 	conn := tls.Server(ss.raw, ss.sink.tls)
 	if err := conn.Handshake(); err != nil {
 		ss.done = true
-		return
+		return false
 	}
 	ss.use(conn)
 	ss.next.TLS = true
+	return true
 }

@@ -4,40 +4,11 @@ package route
 
 import (
 	"fmt"
-	"net"
-	"strconv"
+	"net/netip"
 	"strings"
 
 	"waypost/relay/smtp"
 )
-
-// LegKind is how a leg finds its hosts.
-type LegKind uint8
-
-// The kinds of legs.
-const (
-	// MX looks up the mail hosts of the recipient's domain.
-	MX LegKind = iota
-	// Host is one named host, a smarthost.
-	Host
-)
-
-// Leg is one way to a next hop.
-type Leg struct {
-	Kind LegKind
-	// Host is a name or an address, without brackets; Port is its TCP port.
-	// Both are for Kind Host only.
-	Host string
-	Port uint16
-}
-
-// String returns the leg as it is configured: "mx:" or "smtp://host:port".
-func (l Leg) String() string {
-	if l.Kind == MX {
-		return "mx:"
-	}
-	return "smtp://" + net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port)))
-}
 
 // TLS says how a connection is to be secured.
 type TLS uint8
@@ -68,6 +39,14 @@ type Route struct {
 	TLS TLS
 	// Username and Password are for the smarthosts; no user means no AUTH.
 	Username, Password string
+	// Sources are the addresses from which connections are made, one for each
+	// family at most. Without any the system chooses; with some, hosts of the
+	// other family are not tried.
+	Sources []netip.Addr
+	// Hello is our name in EHLO; empty is the one that all routes share.
+	Hello string
+	// FailOver are the replies that lead on to the next leg; see [ReplyClass].
+	FailOver []ReplyClass
 
 	suffix string // tells apart routes that lead the same way on other terms
 }
@@ -88,7 +67,7 @@ func NewTable(routes []Route) *Table {
 			continue
 		}
 		name := joinLegs(r.Via)
-		if _, taken := first[name]; taken || r.Via[0].Kind == MX && len(r.Via) == 1 {
+		if _, taken := first[name]; taken || r.Via[0].ownDomain() && len(r.Via) == 1 {
 			r.suffix = fmt.Sprintf(" (route %d)", i+1)
 		}
 		first[name] = i
@@ -98,7 +77,8 @@ func NewTable(routes []Route) *Table {
 
 // plainMX reports whether r is what happens without a route, too.
 func (r *Route) plainMX() bool {
-	return len(r.Via) == 1 && r.Via[0].Kind == MX && r.TLS == Opportunistic && r.Username == ""
+	return len(r.Via) == 1 && r.Via[0] == Leg{Kind: MX} && r.TLS == Opportunistic && r.Username == "" &&
+		len(r.Sources) == 0 && r.Hello == ""
 }
 
 var direct = Route{Via: []Leg{{Kind: MX}}}
@@ -141,16 +121,17 @@ func match(pattern string, p smtp.Path, domain string) bool {
 // its domain where hosts are found by MX, the next hop where it is named.
 // Recipients with the same destination can share a connection.
 func (r *Route) Destination(recipient smtp.Path) string {
-	if len(r.Via) == 1 && r.Via[0].Kind == MX {
+	if len(r.Via) == 1 && r.Via[0].ownDomain() {
 		return recipient.DomainKey() + r.suffix
 	}
-	name := joinLegs(r.Via)
-	for _, leg := range r.Via {
-		if leg.Kind == MX {
-			name += recipient.DomainKey()
+	names := make([]string, len(r.Via))
+	for i, leg := range r.Via {
+		names[i] = leg.String()
+		if leg.ownDomain() {
+			names[i] += recipient.DomainKey()
 		}
 	}
-	return name + r.suffix
+	return strings.Join(names, ",") + r.suffix
 }
 
 func joinLegs(legs []Leg) string {

@@ -7,7 +7,7 @@ import (
 )
 
 func TestLookup(t *testing.T) {
-	smart := func(host string) []Leg { return []Leg{{Host, host, 25}} }
+	smart := func(host string) []Leg { return []Leg{{Kind: Host, Host: host, Port: 25}} }
 	table := NewTable([]Route{
 		{To: "vip@example.org", Via: smart("vip")},
 		{To: "example.org", From: "boss@corp.test", Via: smart("boss")},
@@ -16,7 +16,7 @@ func TestLookup(t *testing.T) {
 		{To: ".example.org", Via: smart("below")},
 		{To: "strict.test", Via: []Leg{{Kind: MX}}, TLS: Verified},
 		{To: "plain.test", Via: []Leg{{Kind: MX}}},
-		{To: "both.test", Via: []Leg{{Host, "a", 25}, {Kind: MX}}},
+		{To: "both.test", Via: []Leg{{Kind: Host, Host: "a", Port: 25}, {Kind: MX}}},
 		{To: "user.test", Via: smart("all"), Username: "u"},
 		{To: "*", From: ".branch.test", Via: smart("2001:db8::1")},
 	})

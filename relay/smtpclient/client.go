@@ -58,6 +58,11 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
 }
 
 func (c *Client) open() error {
+	if c.options.TLSPolicy == TLSImplicit {
+		if err := c.handshake(); err != nil {
+			return err
+		}
+	}
 	if err := c.greeting(); err != nil {
 		return err
 	}

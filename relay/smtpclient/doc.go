@@ -1,17 +1,19 @@
-// Package smtpclient speaks the sending side of one SMTP session on a
+// Package smtpclient speaks the sending side of one SMTP or LMTP session on a
 // connection that it is given.
 //
 // The steps, in order:
 //
-//  1. New waits for the greeting and says EHLO (HELO to a host that knows no
-//     EHLO).
+//  1. New waits for the greeting, after the TLS handshake where the connection
+//     begins with one, and says EHLO (HELO to a host that knows no EHLO, LHLO
+//     by LMTP).
 //  2. It starts TLS as the policy asks, forgets everything that was said in
 //     clear, and says EHLO again.
 //  3. It authenticates when it was given credentials.
 //  4. Send carries one transaction: MAIL, every RCPT and DATA in one write
 //     where the host offers PIPELINING, one at a time where it does not;
 //     then the content and the final dot. Every recipient ends with the one
-//     reply that decided it.
+//     reply that decided it. By LMTP that is a reply of its own
+//     (RFC 2033).
 //  5. The session may carry further transactions while Reusable says so.
 //     Quit ends it in good order, Close at once.
 //

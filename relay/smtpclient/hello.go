@@ -1,6 +1,10 @@
 package smtpclient
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"errors"
+	"os"
+)
 
 // greeting waits for the host to speak first (RFC 5321 §4.3.1).
 func (c *Client) greeting() error {
@@ -16,14 +20,21 @@ func (c *Client) greeting() error {
 	return nil
 }
 
-// hello says EHLO, and HELO to a host that does not take it.
+// hello says EHLO, and HELO to a host that does not take it. LMTP has one
+// word for both (RFC 2033 §4.1).
 func (c *Client) hello() error {
 	c.ext = Extensions{}
-	c.out = append(append(append(c.out[:0], "EHLO "...), c.options.Hostname...), "\r\n"...)
+	verb := "EHLO "
+	if c.options.LMTP {
+		verb = "LHLO "
+	}
+	c.out = append(append(append(c.out[:0], verb...), c.options.Hostname...), "\r\n"...)
 	code, err := c.exchange(StageHello)
 	switch {
 	case err != nil:
 		return err
+	case code >= 500 && c.options.LMTP:
+		return c.refused(StageHello)
 	case code >= 500:
 		// RFC 5321 §3.2: a host that refuses EHLO may still know HELO.
 		c.out = append(append(append(c.out[:0], "HELO "...), c.options.Hostname...), "\r\n"...)
@@ -36,13 +47,16 @@ func (c *Client) hello() error {
 	for _, line := range c.replies.lines()[1:] {
 		c.ext.add(line)
 	}
+	if _, secure := c.TLSState(); secure {
+		c.ext.STARTTLS = false // RFC 3207 §4.2: not a second time
+	}
 	return nil
 }
 
 // secure starts TLS where the policy and the host have it.
 func (c *Client) secure() error {
 	switch policy := c.options.TLSPolicy; {
-	case policy == TLSNever || c.options.TLS == nil:
+	case policy == TLSNever || policy == TLSImplicit || c.options.TLS == nil:
 		return nil
 	case !c.ext.STARTTLS && policy == TLSRequired:
 		return &Error{Stage: StageSTARTTLS, Err: ErrNoSTARTTLS}
@@ -57,11 +71,13 @@ func (c *Client) secure() error {
 		return err
 	}
 	// RFC 3207 §4.2: what was said in clear is forgotten.
-	if err := c.hello(); err != nil {
-		return err
+	err := c.hello()
+	if fail, ok := errors.AsType[*Error](err); ok && fail.Reply.Code == 0 && c.wire.cancelled() == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		// By TLS 1.3 our side of the handshake is over before the host has
+		// judged it: a refusal shows itself only here (RFC 8446 §4.4.4).
+		fail.Stage = StageHandshake
 	}
-	c.ext.STARTTLS = false
-	return nil
+	return err
 }
 
 func (c *Client) handshake() error {

@@ -21,15 +21,19 @@ const (
 	TLSRequired
 	// TLSNever: STARTTLS is not used even if it is offered.
 	TLSNever
+	// TLSImplicit: the connection begins with the handshake (RFC 8314 §3).
+	TLSImplicit
 )
 
-// String returns "opportunistic", "required" or "never".
+// String returns "opportunistic", "required", "never" or "implicit".
 func (p TLSPolicy) String() string {
 	switch p {
 	case TLSRequired:
 		return "required"
 	case TLSNever:
 		return "never"
+	case TLSImplicit:
+		return "implicit"
 	}
 	return "opportunistic"
 }
@@ -39,6 +43,9 @@ type Options struct {
 	// Hostname is our own name, the argument of EHLO: a fully qualified name
 	// or an address literal (RFC 5321 §4.1.4). Required.
 	Hostname string
+	// LMTP says that the host speaks LMTP (RFC 2033): it is greeted with LHLO,
+	// and says after the content what became of each recipient.
+	LMTP bool
 	// Timeouts bounds each wait; zero fields have their defaults.
 	Timeouts Timeouts
 	// TLS is the configuration for STARTTLS, with the name to verify in it.
@@ -69,7 +76,8 @@ type Timeouts struct {
 	Data time.Duration
 	// Block is the limit of each write of content; default 3 minutes.
 	Block time.Duration
-	// Dot is the wait for the reply to the final dot; default 10 minutes.
+	// Dot is the wait for the reply to the final dot, by LMTP for that of each
+	// recipient; default 10 minutes.
 	Dot time.Duration
 	// Handshake is the limit of the whole TLS handshake; default 60 seconds.
 	Handshake time.Duration
@@ -107,7 +115,7 @@ func (o *Options) check() error {
 	if !plain(o.Hostname) {
 		return errors.New("host name for EHLO has a space or control character")
 	}
-	if o.TLSPolicy == TLSRequired && o.TLS == nil {
+	if (o.TLSPolicy == TLSRequired || o.TLSPolicy == TLSImplicit) && o.TLS == nil {
 		return errors.New("TLS is required and there is no configuration for it")
 	}
 	return nil

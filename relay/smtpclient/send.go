@@ -65,6 +65,9 @@ func (t *transfer) run() error {
 	case !t.goAhead:
 		t.c.mustRSET = t.mail
 		return nil
+	case t.accepted == 0 && t.c.options.LMTP:
+		// RFC 2033 §4.2: it must refuse, and would say nothing after a dot.
+		return t.c.misplaced(StageData)
 	case t.accepted == 0:
 		// RFC 2920 §3.1: the host took DATA for no recipient and waits.
 		t.c.out = append(t.c.out[:0], ".\r\n"...)
@@ -83,8 +86,27 @@ func (t *transfer) unasked() error {
 	return fail
 }
 
-// finish reads the reply to the final dot.
+// finish reads the reply to the final dot. By LMTP there is one for each
+// recipient that was accepted, in their order (RFC 2033 §4.2).
 func (t *transfer) finish() error {
+	if !t.c.options.LMTP {
+		return t.verdict(t.res.decide)
+	}
+	for i := range t.res.Recipients {
+		if t.res.Recipients[i].Code != 0 {
+			continue
+		}
+		if err := t.verdict(func(r smtp.Reply) { t.res.Recipients[i] = r }); err != nil {
+			// One of them may be delivered without our hearing of it.
+			t.res.Ambiguous = t.res.Ambiguous || i < len(t.res.Recipients)-1
+			return err
+		}
+	}
+	return nil
+}
+
+// verdict reads one reply to the content.
+func (t *transfer) verdict(decide func(smtp.Reply)) error {
 	code, err := t.c.receive(StageDot)
 	switch {
 	case code == 421:
@@ -96,6 +118,6 @@ func (t *transfer) finish() error {
 		t.res.Ambiguous = true
 		return t.c.misplaced(StageDot)
 	}
-	t.res.decide(t.c.replies.reply())
+	decide(t.c.replies.reply())
 	return nil
 }

@@ -1,0 +1,219 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+
+	"waypost/queue"
+	"waypost/relay/route"
+	"waypost/relay/smtp"
+	"waypost/resolver"
+)
+
+// verdict is what a leg came to.
+type verdict uint8
+
+const (
+	// unknown: it was not found out, as the attempt was cut short.
+	unknown verdict = iota
+	// worked: a host took the session and answered.
+	worked
+	// broken: no host could be used.
+	broken
+)
+
+// runLeg tries one leg for the recipients that are left.
+func (a *attempt) runLeg(ctx context.Context, h hop) verdict {
+	switch h.leg.Kind {
+	case route.Discard:
+		// Nobody takes over the duty to report, but there is nothing to tell.
+		a.decideAll(queue.Result{State: queue.Delivered, Status: smtp.EnhancedCode{2, 0, 0}, Reason: "discarded, as the route says", Reported: true})
+		return worked
+	case route.Reject:
+		a.decideAll(rejection(h.leg.Text))
+		return worked
+	}
+	before := a.reached
+	a.reached = false
+	end := a.runPooled(ctx, h)
+	if end == again {
+		end = a.runHosts(ctx, h)
+	}
+	reached := a.reached
+	a.reached = reached || before
+	switch {
+	case end == done || reached:
+		return worked
+	case ctx.Err() != nil:
+		return unknown
+	}
+	return broken
+}
+
+// rejection is the result of a leg that refuses, in its own words: an enhanced
+// code may stand first.
+func rejection(text string) queue.Result {
+	r := queue.Result{State: queue.Failed, Status: smtp.EnhancedCode{5, 7, 1}, Reason: text}
+	if code, rest, ok := smtp.ParseEnhanced(text); ok && code[0] == 5 {
+		r.Status, r.Reason = code, strings.TrimSpace(rest)
+	}
+	if r.Reason == "" {
+		r.Reason = "refused, as the route says"
+	}
+	return r
+}
+
+// runPooled uses a connection that is still open. If it turns out to be dead,
+// that says nothing about the host.
+func (a *attempt) runPooled(ctx context.Context, h hop) ending {
+	for ctx.Err() == nil {
+		s := a.outbound.pool.take(h.key)
+		if s == nil {
+			return again
+		}
+		last, failed := a.last, a.failed
+		switch end := a.send(ctx, h, s); end {
+		case done, unfit:
+			if end == unfit {
+				// It went back to the pool, and would be taken again.
+				end = again
+			}
+			return end
+		}
+		if ctx.Err() == nil {
+			a.last, a.failed, a.reached = last, failed, false
+		}
+	}
+	return other
+}
+
+// runHosts tries each address of each host.
+func (a *attempt) runHosts(ctx context.Context, h hop) ending {
+	if h.leg.Socket != "" {
+		return a.runTargets(ctx, h, h.leg.Socket, []Target{{Socket: h.leg.Socket}})
+	}
+	hosts, err := a.hosts(ctx, h.leg)
+	if err != nil {
+		f := failureOf("", err)
+		if h.leg.Domain != "" {
+			f = f.ours()
+		}
+		a.note(f)
+		return other
+	}
+	var unusable []error
+	tried := false
+	for _, host := range hosts {
+		targets, err := a.targets(ctx, h, host)
+		if err != nil {
+			unusable = append(unusable, err)
+			if f := failureOf("", err); !f.permanent {
+				a.note(f)
+			}
+			continue
+		}
+		if a.tries >= maxTries || ctx.Err() != nil {
+			return other
+		}
+		tried = true
+		if end := a.runTargets(ctx, h, host, targets); end == done {
+			return done
+		}
+	}
+	if !tried {
+		a.note(a.unusable(h.leg, unusable))
+	}
+	return other
+}
+
+// hosts returns the hosts of a leg, best first.
+func (a *attempt) hosts(ctx context.Context, leg route.Leg) ([]string, error) {
+	if leg.Kind == route.Host {
+		return []string{leg.Host}, nil
+	}
+	domain := leg.Domain
+	if domain == "" {
+		domain = a.open[0].Path.Domain
+	}
+	found, err := a.outbound.Resolver.Hosts(ctx, domain)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(found.List))
+	for i, h := range found.List {
+		names[i] = h.Name
+	}
+	return names, nil
+}
+
+// targets returns where a host may be tried. Only of hosts that strangers name
+// are there addresses that may not.
+func (a *attempt) targets(ctx context.Context, h hop, host string) ([]Target, error) {
+	all, err := a.outbound.Resolver.Addresses(ctx, host)
+	if err == nil && h.leg.Kind == route.MX && h.leg.Domain == "" {
+		all, err = a.outbound.public(host, all)
+	}
+	if err == nil {
+		all, err = a.outbound.families(host, all, h.route.Sources)
+	}
+	if err != nil {
+		return nil, err
+	}
+	port := a.outbound.Port
+	if h.leg.Kind == route.Host {
+		port = h.leg.Port
+	}
+	list := make([]Target, len(all))
+	for i, address := range all {
+		list[i] = Target{Addr: netip.AddrPortFrom(address, port), Source: source(h.route.Sources, address)}
+	}
+	return list, nil
+}
+
+// unusable says what it means that no host of a leg has an address that may be
+// tried.
+func (a *attempt) unusable(leg route.Leg, errs []error) failure {
+	if leg.Kind == route.Host || leg.Domain != "" {
+		return failureOf("", errors.Join(errs...)).ours()
+	}
+	return failureOf("", resolver.NoneUsable(a.open[0].Path.Domain, errs...))
+}
+
+// runTargets opens sessions with the addresses of one host until one takes the
+// message.
+func (a *attempt) runTargets(ctx context.Context, h hop, host string, targets []Target) ending {
+	for len(targets) > 0 && a.tries < maxTries && ctx.Err() == nil {
+		race := a.outbound.race(ctx, host, targets[:min(len(targets), maxTries-a.tries)])
+		a.tries += race.tried
+		for _, err := range race.errs {
+			a.note(failureOf("", err))
+		}
+		if race.conn == nil {
+			targets = targets[race.tried:]
+			continue
+		}
+		if end := a.runTarget(ctx, h, host, race); end == done {
+			return done
+		}
+		targets = append(race.left, targets[race.tried:]...)
+	}
+	return other
+}
+
+// runTarget sends over a new connection, and over more of them to the same
+// address as long as the host takes only a part each time.
+func (a *attempt) runTarget(ctx context.Context, h hop, host string, race raced) ending {
+	s, err := a.outbound.connect(ctx, h, host, race.to, race.conn)
+	for {
+		if err != nil {
+			a.note(failureOf(race.to.name(host), err))
+			return other
+		}
+		if end := a.send(ctx, h, s); end != again {
+			return end
+		}
+		s, err = a.outbound.redial(ctx, h, host, race.to)
+	}
+}

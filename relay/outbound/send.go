@@ -1,0 +1,137 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"waypost/queue"
+	"waypost/relay/smtp"
+	"waypost/relay/smtpclient"
+)
+
+// ending is how the use of a connection ended.
+type ending uint8
+
+const (
+	// done: nobody else is to be tried at this leg now.
+	done ending = iota
+	// other: another host may be tried.
+	other
+	// unfit: so may it, as this one lacks what the message needs.
+	unfit
+	// again: the same host takes more over another connection.
+	again
+)
+
+// send sends the message over s to the recipients that are left, in as many
+// transactions as the host's limit asks for (RFC 9422).
+func (a *attempt) send(ctx context.Context, h hop, s *session) ending {
+	a.reached = true
+	defer a.outbound.pool.put(s)
+	for todo := slices.Clone(a.left); len(todo) > 0; {
+		n := len(todo)
+		if limit := s.client.Extensions().MaxRecipients; limit > 0 {
+			n = min(n, limit)
+		}
+		more, end := a.transact(ctx, h, s, todo[:n])
+		if end != done {
+			return end
+		}
+		todo = append(more, todo[n:]...)
+		if len(todo) > 0 && (!s.client.Reusable() || s.sent >= maxPerSession) {
+			return again
+		}
+	}
+	return done
+}
+
+// transact is one transaction. more are recipients that the host would rather
+// have in the next one.
+func (a *attempt) transact(ctx context.Context, h hop, s *session, batch []int) (more []int, end ending) {
+	content, err := a.message.Content()
+	if err != nil {
+		f := failureOf(s.host, err).over(s.tls)
+		for _, i := range batch {
+			a.decide(i, f.result())
+		}
+		return nil, done
+	}
+	defer content.Close()
+	res, err := s.client.Send(ctx, a.transaction(content, batch))
+	s.sent++
+	why := failureOf(s.host, err).over(s.tls)
+	switch {
+	case res.Ambiguous:
+		// RFC 1047: the host may have it. Another host must not be tried now.
+		a.outbound.Metrics.AmbiguousEnds.Inc()
+	case err != nil:
+		e, ok := errors.AsType[*smtpclient.Error](err)
+		if !(ok && e.Scope == smtpclient.ScopeTransaction) && !slices.ContainsFunc(res.Recipients, decided) {
+			a.note(why)
+			return nil, other
+		}
+	case res.Local:
+		a.note(failureOfReply(s.host, res.Recipients[0]).over(s.tls))
+		return nil, unfit
+	}
+	return a.settle(h, s, batch, res, why), done
+}
+
+// settle gives each recipient of a transaction its result, but for those that
+// have another chance.
+func (a *attempt) settle(h hop, s *session, batch []int, res smtpclient.Result, why failure) (more []int) {
+	taken := slices.ContainsFunc(res.Recipients, smtp.Reply.Positive)
+	for at, reply := range res.Recipients {
+		i := batch[at]
+		switch {
+		case taken && tooMany(reply):
+			// RFC 5321 §4.5.3.1.10: the rest goes in another transaction.
+			more = append(more, i)
+		case !h.final && !res.Ambiguous && h.route.FailsOver(reply.Code):
+			if a.said == nil {
+				a.said = map[int]failure{}
+			}
+			a.said[i] = failure{host: s.host, tls: s.tls, permanent: reply.Permanent(), status: reply.Status(), reply: reply}
+		default:
+			a.decide(i, resultOf(s, reply, why))
+		}
+	}
+	return more
+}
+
+func tooMany(r smtp.Reply) bool {
+	return r.Code == 452 && (r.Enhanced == smtp.EnhancedCode{} || r.Enhanced == smtp.EnhancedCode{4, 5, 3})
+}
+
+func decided(r smtp.Reply) bool { return r.Code != 0 }
+
+// resultOf translates the reply that decided a recipient. Without one, what
+// became of the session decides.
+func resultOf(s *session, reply smtp.Reply, why failure) queue.Result {
+	if !decided(reply) {
+		return why.result()
+	}
+	r := queue.Result{State: queue.Deferred, Reply: reply, Status: reply.Status(), Host: s.host, TLS: s.tls}
+	switch {
+	case reply.Positive():
+		r.State, r.Reported = queue.Delivered, s.client.Extensions().DSN
+	case reply.Permanent():
+		r.State = queue.Failed
+	}
+	return r
+}
+
+// transaction writes the envelope for the client.
+func (a *attempt) transaction(content reader, batch []int) smtpclient.Transaction {
+	m := a.message
+	tx := smtpclient.Transaction{
+		ReversePath: m.ReversePath, Size: m.Size, EightBit: m.EightBit, UTF8: m.UTF8,
+		Return: m.Return, EnvelopeID: smtp.Xtext(m.EnvelopeID), Content: content,
+	}
+	for _, i := range batch {
+		r := a.open[i]
+		tx.Recipients = append(tx.Recipients, smtpclient.Recipient{Path: r.Path, Notify: r.Notify, OriginalRecipient: r.OriginalRecipient})
+	}
+	return tx
+}
