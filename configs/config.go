@@ -176,6 +176,11 @@ type Route struct {
 	To string `toml:"to"`
 	// From limits the route to a sender's address or domain. Default "" (any).
 	From string `toml:"from"`
+	// Login limits the route to mail from clients that logged in by this name.
+	// Default "" (any).
+	Login string `toml:"login"`
+	// Class limits the route to one message class. Default "" (any).
+	Class string `toml:"class"`
 	// Via are the next hops, tried in order; see [ParseVia]. At least one must be set.
 	Via []string `toml:"via"`
 	// Username is the name to log in with. Default "" (no login).

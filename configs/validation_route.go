@@ -15,7 +15,7 @@ func (v *validation) routes() {
 		path := index("route", i)
 		if all >= 0 {
 			v.warn(path+".to", "is never reached, because %s takes everything", index("route", all))
-		} else if r.To == "*" && r.From == "" {
+		} else if r.To == "*" && r.From == "" && r.Login == "" && r.Class == "" {
 			all = i
 		}
 		v.recipients(path+".to", r.To)

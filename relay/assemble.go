@@ -48,7 +48,7 @@ func routes(all []configs.Route) ([]route.Route, error) {
 	}
 	var list []route.Route
 	for _, c := range all {
-		r := route.Route{To: c.To, From: c.From, TLS: levels[c.TLS], Username: c.Username, Sources: sources(c.SourceAddresses), Hello: c.Hello}
+		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Username: c.Username, Sources: sources(c.SourceAddresses), Hello: c.Hello}
 		for _, class := range c.FailoverOn {
 			r.FailOver = append(r.FailOver, route.ReplyClass(class))
 		}

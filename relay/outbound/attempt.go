@@ -38,7 +38,7 @@ func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
 		}
 	}
 	a.results = make([]queue.Result, len(a.open))
-	a.route = o.routes.Load().Lookup(m.ReversePath, a.open[0].Path)
+	a.route = o.lookup(&m.Envelope, a.open[0])
 	return a
 }
 

@@ -107,7 +107,11 @@ func (o *Outbound) Close() { o.pool.close() }
 
 // Destination returns what a recipient waits for.
 func (o *Outbound) Destination(e *queue.Envelope, r *queue.Recipient) string {
-	return o.routes.Load().Lookup(e.ReversePath, r.Path).Destination(r.Path)
+	return o.lookup(e, r).Destination(r.Path)
+}
+
+func (o *Outbound) lookup(e *queue.Envelope, r *queue.Recipient) *route.Route {
+	return o.routes.Load().Lookup(route.Mail{Sender: e.ReversePath, Recipient: r.Path, Login: e.Login, Class: e.Class})
 }
 
 // Deliver makes one attempt for the open recipients of d.

@@ -33,6 +33,9 @@ type Route struct {
 	// From selects senders the same way; "<>" is the null reverse-path. Empty
 	// selects all.
 	From string
+	// Login and Class select messages by the identity that their client proved
+	// and by their message class; empty selects all.
+	Login, Class string
 	// Via are the legs, in the order in which they are tried.
 	Via []Leg
 	// TLS is the security of all legs.
@@ -83,16 +86,31 @@ func (r *Route) plainMX() bool {
 
 var direct = Route{Via: []Leg{{Kind: MX}}}
 
+// Mail is what a route is chosen by.
+type Mail struct {
+	// Sender is the reverse-path.
+	Sender smtp.Path
+	// Recipient is one forward-path.
+	Recipient smtp.Path
+	// Login is the identity that the client proved; Class the message class.
+	// Both are empty where there is none.
+	Login, Class string
+}
+
 // Lookup returns the route of a recipient; without a match, delivery by MX.
-func (t *Table) Lookup(sender, recipient smtp.Path) *Route {
-	domain := recipient.DomainKey()
+func (t *Table) Lookup(m Mail) *Route {
+	domain := m.Recipient.DomainKey()
 	for i := range t.routes {
-		r := &t.routes[i]
-		if match(r.To, recipient, domain) && (r.From == "" || r.matchSender(sender)) {
+		if r := &t.routes[i]; match(r.To, m.Recipient, domain) && r.matchRest(m) {
 			return r
 		}
 	}
 	return &direct
+}
+
+// matchRest compares what a route may leave open.
+func (r *Route) matchRest(m Mail) bool {
+	return (r.From == "" || r.matchSender(m.Sender)) && (r.Login == "" || r.Login == m.Login) && (r.Class == "" || r.Class == m.Class)
 }
 
 func (r *Route) matchSender(sender smtp.Path) bool {

@@ -45,8 +45,39 @@ func TestLookup(t *testing.T) {
 			}
 			return p
 		}
-		if got := table.Lookup(parse(tc.from), parse(tc.to)).Destination(parse(tc.to)); got != tc.want {
+		if got := table.Lookup(Mail{Sender: parse(tc.from), Recipient: parse(tc.to)}).Destination(parse(tc.to)); got != tc.want {
 			t.Errorf("%s to %s goes to %q, want %q", tc.from, tc.to, got, tc.want)
+		}
+	}
+}
+
+// TestLookupByLoginAndClass: what a route leaves open matches all.
+func TestLookupByLoginAndClass(t *testing.T) {
+	smart := func(host string) []Leg { return []Leg{{Kind: Host, Host: host, Port: 25}} }
+	table := NewTable([]Route{
+		{To: "a.test", Class: "bulk", Via: smart("bulk")},
+		{To: "*", Login: "app", Class: "otp", Via: smart("both")},
+		{To: "*", Login: "app", Via: smart("app")},
+	})
+	to := smtp.Path{Local: "r", Domain: "a.test"}
+	for _, tc := range []struct{ login, class, want string }{
+		{"", "", "a.test"}, {"", "bulk", "smtp://bulk:25"}, {"app", "bulk", "smtp://bulk:25"}, {"app", "otp", "smtp://both:25"},
+		{"app", "", "smtp://app:25"}, {"App", "", "a.test"}, {"other", "otp", "a.test"},
+	} {
+		if got := table.Lookup(Mail{Recipient: to, Login: tc.login, Class: tc.class}).Destination(to); got != tc.want {
+			t.Errorf("login %q, class %q go to %q, want %q", tc.login, tc.class, got, tc.want)
+		}
+	}
+}
+
+func TestReplyClass(t *testing.T) {
+	for class, codes := range map[ReplyClass]map[int]bool{
+		"4xx": {450: true, 421: true, 550: false, 0: false}, "55x": {550: true, 554: true, 541: false}, "554": {554: true, 555: false},
+	} {
+		for code, want := range codes {
+			if got := class.Has(code); got != want {
+				t.Errorf("%s has %d: %v", class, code, got)
+			}
 		}
 	}
 }
