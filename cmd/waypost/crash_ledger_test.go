@@ -19,6 +19,11 @@ type ledger struct {
 	missing int               // messages acknowledged and not arrived
 	changed chan struct{}     // holds one token after an arrival
 	faults  []string
+
+	// After a power cut nothing counts that the program says: it writes to a
+	// disk that nobody will see again.
+	dark             bool
+	arrivedInTheDark int
 }
 
 // entry is one message.
@@ -50,12 +55,22 @@ func (l *ledger) compose(messageID string, to []string, body []byte) []byte {
 func (l *ledger) acknowledged(messageID, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.dark {
+		return
+	}
 	e := l.sent[messageID]
 	e.acked = true
 	l.identify(messageID, e, id)
 	if e.arrivals == 0 {
 		l.missing++
 	}
+}
+
+// light says that the program runs on the disk that is left.
+func (l *ledger) light() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dark = false
 }
 
 // identify notes that a message has a queue ID, and that no other has it. The
@@ -89,6 +104,9 @@ func (l *ledger) arrived(content []byte, to []string) {
 	}
 	if got := slices.Sorted(slices.Values(to)); !slices.Equal(got, e.to) {
 		l.fault("%s arrived for %q, and was sent to %q", messageID, got, e.to)
+	}
+	if l.dark {
+		l.arrivedInTheDark++
 	}
 	if e.arrivals++; e.arrivals == 1 && e.acked {
 		l.missing--

@@ -42,6 +42,8 @@ type settings struct {
 	nextHop string
 	// listeners are the listeners' tls modes; none is one listener without TLS.
 	listeners []string
+	// queue is TOML: keys of the queue's table.
+	queue string
 	// more is TOML: tables that writeConfig has not.
 	more string
 }
@@ -62,7 +64,7 @@ func writeConfig(t testing.TB, s settings) string {
 		fmt.Fprintf(&b, "[[listener]]\naddress = '127.0.0.1:0'\ntls = '%s'\n", mode)
 	}
 	fmt.Fprintf(&b, "[[route]]\nto = '*'\nvia = ['smtp://%s']\n", s.nextHop)
-	b.WriteString("[queue]\nretry = ['1s']\njitter = 0.0\nephemeral = true\n")
+	b.WriteString("[queue]\nretry = ['1s']\njitter = 0.0\nephemeral = true\n" + s.queue)
 	b.WriteString("[resolver]\nservers = ['127.0.0.1:9']\n[metrics]\naddress = '127.0.0.1:0'\n[log]\nformat = 'json'\n")
 	b.WriteString(s.more)
 	name := filepath.Join(t.TempDir(), "waypost.toml")

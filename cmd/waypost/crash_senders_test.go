@@ -14,6 +14,7 @@ type target struct {
 	mu      sync.Mutex
 	address string // empty while it is down
 	life    int
+	waiting int           // senders
 	changed chan struct{} // closed, and replaced, at every change
 }
 
@@ -34,8 +35,17 @@ func (g *target) set(address string, lives int) {
 	g.changed = make(chan struct{})
 }
 
+// wait counts a sender that begins or ends to wait.
+func (g *target) wait(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting += n
+}
+
 // next waits for a life after the given one.
 func (g *target) next(ctx context.Context, after int) (address string, life int, ok bool) {
+	g.wait(1)
+	defer g.wait(-1)
 	for {
 		g.mu.Lock()
 		address, life, changed := g.address, g.life, g.changed
