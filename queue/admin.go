@@ -30,6 +30,9 @@ type Entry struct {
 	ID ID
 	Envelope
 	Deliveries []*Delivery
+	// Attempts are those that were made, in the order of their time; only Show
+	// has them. Of many, the first of each delivery and the newest are kept.
+	Attempts []Attempt
 	// Damaged says that a record of the message does not match its checksum.
 	// It is not attempted, and nothing but its ID and arrival is known.
 	Damaged bool
@@ -175,10 +178,12 @@ func (q *Queue) entry(v *view, id ID) (Entry, error) {
 	return e, err
 }
 
-// Show returns one message, or ErrUnknown.
+// Show returns one message with its attempts, or ErrUnknown.
 func (q *Queue) Show(id ID) (e Entry, err error) {
 	err = q.store.view(func(v *view) error {
-		e, err = q.entry(v, id)
+		if e, err = q.entry(v, id); err == nil {
+			e.Attempts = decodeAttempts(id, v.attempts(id))
+		}
 		return err
 	})
 	return e, err

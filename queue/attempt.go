@@ -187,7 +187,7 @@ func (q *Queue) resort(to *destination, m *Message, d *Delivery) {
 			} else {
 				part.Recipients = append(part.Recipients, final...)
 			}
-			part.Attempts, part.Warned, part.Next = d.Attempts, d.Warned, time.Now()
+			part.Attempts, part.Notices, part.Warned, part.Next = d.Attempts, d.Notices, d.Warned, time.Now()
 			b.put(part.key(), encodeDelivery(part))
 		}
 		return nil

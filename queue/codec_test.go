@@ -12,7 +12,7 @@ import (
 func sampleDelivery() *Delivery {
 	at := time.UnixMilli(1_700_000_000_123)
 	return &Delivery{ID: 1 << 40, Index: 7, Destination: "b.test", Size: 5, Attempts: 3, Next: at, Held: true, Warned: true,
-		Class: "bulk", Priority: -9, HoldUntil: at, Recipients: []Recipient{
+		Class: "bulk", Priority: -9, HoldUntil: at, Notices: 1, Recipients: []Recipient{
 			{Path: path("r@b.test"), Notify: smtp.NotifyDelay | smtp.NotifySuccess, OriginalRecipient: "rfc822;r", State: Deferred, LastAttempt: at,
 				Last: Result{State: Deferred, Reply: smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}, Lines: []string{"greylisted", ""}},
 					Reason: "why", Status: smtp.EnhancedCode{4, 7, 1}, Host: "mx[127.0.0.1]:25", Reported: true,
@@ -85,6 +85,7 @@ func sampleMessage() *Message {
 		ReversePath: path("s@a.test"), EnvelopeID: "e", Return: "FULL", UTF8: true, EightBit: true, Binary: true, RequireTLS: true,
 		Priority: -9, Class: "bulk", DeliverBy: DeliverBy{Deadline: at, Return: true, Trace: true}, HoldUntil: at, MessageID: "1@a.test",
 		Arrival: at, Size: 7, Client: "c", Login: "user", Listener: "127.0.0.1:25", Protocol: "ESMTPSA", TLS: "TLS1.3 TLS_AES_128_GCM_SHA256",
+		ReportOn: 5,
 	}}
 }
 

@@ -28,6 +28,7 @@ const (
 	tagListener
 	tagProtocol
 	tagTLS
+	tagReportOn
 )
 
 // Tags of a delivery.
@@ -35,6 +36,7 @@ const (
 	tagDeliveryClass = 1 + iota
 	tagDeliveryPriority
 	tagDeliveryHoldUntil
+	tagDeliveryNotices
 )
 
 // Tags of a result.
@@ -83,6 +85,12 @@ func (f *fields) octet(tag uint64, b byte) {
 	}
 }
 
+func (f *fields) number(tag uint64, n int64) {
+	if n > 0 {
+		f.add(tag, binary.AppendUvarint(nil, uint64(n)))
+	}
+}
+
 func (f *fields) time(tag uint64, t time.Time) {
 	if !t.IsZero() {
 		f.add(tag, appendTime(nil, t))
@@ -102,6 +110,9 @@ func messageFields(m *Message) (f fields) {
 	f.string(tagListener, m.Listener)
 	f.string(tagProtocol, m.Protocol)
 	f.string(tagTLS, m.TLS)
+	if m.ReportOn != 0 {
+		f.add(tagReportOn, m.ReportOn.key())
+	}
 	return f
 }
 
@@ -132,6 +143,8 @@ func (m *Message) setField(tag uint64, v *decoder) (known bool) {
 		m.Protocol = v.rest()
 	case tagTLS:
 		m.TLS = v.rest()
+	case tagReportOn:
+		m.ReportOn = v.id()
 	default:
 		return false
 	}
@@ -142,6 +155,7 @@ func deliveryFields(d *Delivery) (f fields) {
 	f.string(tagDeliveryClass, d.Class)
 	f.octet(tagDeliveryPriority, byte(d.Priority))
 	f.time(tagDeliveryHoldUntil, d.HoldUntil)
+	f.number(tagDeliveryNotices, int64(d.Notices))
 	return f
 }
 
@@ -153,6 +167,8 @@ func (d *Delivery) setField(tag uint64, v *decoder) (known bool) {
 		d.Priority = int8(v.octet())
 	case tagDeliveryHoldUntil:
 		d.HoldUntil = v.time()
+	case tagDeliveryNotices:
+		d.Notices = int(v.number())
 	default:
 		return false
 	}
@@ -161,9 +177,7 @@ func (d *Delivery) setField(tag uint64, v *decoder) (known bool) {
 
 func resultFields(r *Result) (f fields) {
 	f.string(tagResultTLS, r.TLS)
-	if ms := r.Duration.Milliseconds(); ms > 0 {
-		f.add(tagResultDuration, binary.AppendUvarint(nil, uint64(ms)))
-	}
+	f.number(tagResultDuration, r.Duration.Milliseconds())
 	return f
 }
 

@@ -22,6 +22,7 @@ var (
 	bucketMeta     = []byte("meta")
 	bucketMessage  = []byte("message")
 	bucketDelivery = []byte("delivery")
+	bucketAttempt  = []byte("attempt")
 	bucketTotals   = []byte("totals") // where it is missing, everything is counted at start
 	keyFormat      = []byte("format")
 	keyApplied     = []byte("applied") // the last segment of the journal that is in here
@@ -54,8 +55,7 @@ func openIndex(dir string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
 	}
-	version, err := readFormat(db)
-	if err == nil && version < formatVersion {
+	if _, err = readFormat(db); err == nil {
 		err = upgrade(db)
 	}
 	if err != nil {
@@ -107,7 +107,7 @@ func createIndex(dir, name string) error {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketMessage, bucketDelivery, bucketTotals} {
+		for _, name := range [][]byte{bucketMessage, bucketDelivery, bucketAttempt, bucketTotals} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
@@ -152,13 +152,28 @@ func readFormat(db *bolt.DB) (version uint32, err error) {
 // upgrade makes an older index one of this version, before anything is written
 // that only this version understands.
 func upgrade(db *bolt.DB) error {
+	if upToDate(db) {
+		return nil
+	}
 	err := db.Update(func(tx *bolt.Tx) error {
+		if _, err := tx.CreateBucketIfNotExists(bucketAttempt); err != nil {
+			return err
+		}
 		return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion))
 	})
 	if err != nil {
 		return fmt.Errorf("%w: upgrade to version %d: %w", ErrStore, formatVersion, err)
 	}
 	return nil
+}
+
+func upToDate(db *bolt.DB) (yes bool) {
+	// A view of an open index does not fail.
+	_ = db.View(func(tx *bolt.Tx) error {
+		yes = binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(keyFormat)) == formatVersion && tx.Bucket(bucketAttempt) != nil
+		return nil
+	})
+	return yes
 }
 
 // syncDir makes the names in dir durable.

@@ -54,6 +54,8 @@ type Envelope struct {
 	// "ESMTPSA" (RFC 3848); TLS the version and cipher of that session, empty
 	// in clear. All are empty for messages of our own.
 	Listener, Protocol, TLS string
+	// ReportOn is the message that this one reports on; 0 for any other mail.
+	ReportOn ID
 }
 
 // DeliverBy is the BY parameter of MAIL (RFC 2852).
@@ -176,6 +178,8 @@ type Delivery struct {
 	HoldUntil time.Time
 	// Attempts counts the attempts made so far.
 	Attempts int
+	// Notices counts the warnings that were sent between attempts.
+	Notices int
 	// Next is when the next attempt is due.
 	Next time.Time
 	// Held keeps the delivery from being attempted until it is released.

@@ -22,6 +22,7 @@ type row struct {
 	gone       bool
 	message    []byte // its record; nil when it stands below
 	deliveries []deliveryRow
+	attempts   []attemptRow
 }
 
 type deliveryRow struct {
@@ -34,12 +35,14 @@ type deliveryRow struct {
 //	insert  ID 8, length, message record, number, deliveries: each index 2, length, record
 //	put     ID 8, index 2, length, delivery record
 //	remove  ID 8
+//	attempt ID 8, index 2, number 4, length, attempt record
 //	totals  length, class, messages, queued, deferred, held, bytes
 const (
-	changeInsert = 1
-	changePut    = 2
-	changeRemove = 3
-	changeTotals = 4
+	changeInsert  = 1
+	changePut     = 2
+	changeRemove  = 3
+	changeTotals  = 4
+	changeAttempt = 5
 )
 
 func (o *overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
@@ -47,11 +50,7 @@ func (o *overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
 }
 
 func (o *overlay) put(k deliveryKey, record []byte) {
-	r := o.rows[k.id]
-	if r == nil {
-		r = &row{}
-		o.rows[k.id] = r
-	}
+	r := o.row(k.id)
 	for i := range r.deliveries {
 		if r.deliveries[i].index == k.index {
 			r.deliveries[i].record = record
@@ -59,6 +58,18 @@ func (o *overlay) put(k deliveryKey, record []byte) {
 		}
 	}
 	r.deliveries = append(r.deliveries, deliveryRow{k.index, record})
+}
+
+func (o *overlay) attempt(id ID, a attemptRow) { o.row(id).addAttempt(a) }
+
+// row returns the row of a message, or a new one.
+func (o *overlay) row(id ID) *row {
+	r := o.rows[id]
+	if r == nil {
+		r = &row{}
+		o.rows[id] = r
+	}
+	return r
 }
 
 func (o *overlay) remove(id ID) {
@@ -90,6 +101,12 @@ func appendRemove(b []byte, id ID) []byte {
 
 func appendBytes(b, p []byte) []byte { return append(binary.AppendUvarint(b, uint64(len(p))), p...) }
 
+func appendAttempt(b []byte, id ID, a attemptRow) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, changeAttempt), uint64(id))
+	b = binary.BigEndian.AppendUint16(b, a.index)
+	return appendBytes(binary.BigEndian.AppendUint32(b, a.number), a.record)
+}
+
 func appendTotals(b []byte, class string, t tally) []byte {
 	return t.appendTo(appendString(append(b, changeTotals), class))
 }
@@ -112,6 +129,8 @@ func (o *overlay) replay(b []byte) error {
 			o.put(deliveryKey{d.id(), d.index()}, d.bytes())
 		case changeRemove:
 			o.remove(d.id())
+		case changeAttempt:
+			o.attempt(d.id(), attemptRow{d.index(), d.sum(), d.bytes()})
 		case changeTotals:
 			class, t := d.totals()
 			o.totals[class] = t

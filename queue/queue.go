@@ -42,6 +42,16 @@ const (
 	ReportSuccess
 )
 
+var reportNames = [...]string{"failure", "delay", "success"}
+
+// String returns the kind's word.
+func (k ReportKind) String() string {
+	if int(k) < len(reportNames) {
+		return reportNames[k]
+	}
+	return "unknown"
+}
+
 // Report is what a Reporter composes a report of.
 type Report struct {
 	Kind    ReportKind

@@ -21,7 +21,9 @@ type settlement struct {
 	// Recipients whose sender is to hear of them.
 	failed, delayed, relayed []Recipient
 	reports                  []*prepared
-	gone                     bool // the message has left the index
+	sent                     []SentReport // what reports are
+	attempt                  attemptRow   // without a record when there is nothing to keep
+	gone                     bool         // the message has left the index
 }
 
 // settle puts an outcome on disk together with the reports that it calls for:
@@ -33,6 +35,7 @@ func (q *Queue) settle(to *destination, m *Message, d *Delivery, out Outcome) {
 		q.log.Error("report not written, trying again later", "queue_id", m.ID.String(), "error", err.Error())
 		s.postpone()
 	}
+	s.encode()
 	err := q.commit(s.apply)
 	if err != nil {
 		s.discardReports()
@@ -127,6 +130,7 @@ func (s *settlement) compose() error {
 			return err
 		}
 		s.reports = append(s.reports, p)
+		s.sent = append(s.sent, SentReport{kind, p.message.ID})
 	}
 	return nil
 }
@@ -141,7 +145,7 @@ func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepa
 		return nil, err
 	}
 	// RFC 3461 §6.1: null reverse-path, no RET, NOTIFY only NEVER.
-	p, err := draft.prepare(Envelope{EightBit: eightBit, UTF8: utf8},
+	p, err := draft.prepare(Envelope{EightBit: eightBit, UTF8: utf8, ReportOn: s.message.ID},
 		[]Recipient{{Path: s.message.ReversePath, Notify: smtp.NotifyNever}})
 	if err != nil {
 		draft.Discard()
@@ -153,7 +157,7 @@ func (s *settlement) discardReports() {
 	for _, p := range s.reports {
 		p.draft.Discard()
 	}
-	s.reports = nil
+	s.reports, s.sent = nil, nil
 }
 
 // postpone turns failures back into deferrals, to be judged again.
@@ -167,15 +171,32 @@ func (s *settlement) postpone() {
 	s.after.Next = s.now.Add(s.queue.opts.Retry.interval(1, 0))
 }
 
+// encode makes what the committer is to write, so that it need not. Once it is
+// done, the settlement changes only where an operator was faster.
+func (s *settlement) encode() {
+	for _, i := range s.tried {
+		s.results = append(s.results, s.after.Recipients[i])
+	}
+	if len(s.tried) == 0 {
+		if len(s.sent) == 0 {
+			return
+		}
+		s.after.Notices++
+	}
+	a := Attempt{Time: s.now, Destination: s.after.Destination, Reports: s.sent, Results: make([]Tried, 0, len(s.results))}
+	for i := range s.results {
+		r := &s.results[i]
+		a.Results = append(a.Results, Tried{Path: r.Path, State: r.State, Result: r.Last})
+	}
+	s.attempt = attemptRow{s.after.Index, uint32(s.after.Attempts + s.after.Notices), encodeAttempt(&a)}
+}
+
 // apply runs in the committer.
 func (s *settlement) apply(b *batch) error {
 	key := s.after.key()
 	record := b.delivery(key)
 	if record == nil {
 		return ErrUnknown
-	}
-	for _, i := range s.tried {
-		s.results = append(s.results, s.after.Recipients[i])
 	}
 	if recordSum(record) != s.before.sum {
 		if err := s.merge(record); err != nil {
@@ -190,6 +211,9 @@ func (s *settlement) apply(b *batch) error {
 	change := tallyOf(s.after).minus(tallyOf(s.before))
 	if s.after.Open() > 0 || othersOpen(b.deliveries(key.id), key) {
 		b.put(key, encodeDelivery(s.after))
+		if s.attempt.record != nil {
+			b.attempt(key.id, s.attempt)
+		}
 		b.count(s.message.Class, change)
 		return nil
 	}

@@ -155,6 +155,7 @@ func settleOnce(t *testing.T, q *Queue, d *Draft, env Envelope, rcpts []Recipien
 	if err := s.compose(); err != nil {
 		t.Fatal(err)
 	}
+	s.encode()
 	if err := q.commit(s.apply); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -121,17 +122,27 @@ func bringInRow(tx *bolt.Tx, id ID, r *row) error {
 			return err
 		}
 	}
+	for _, a := range r.attempts {
+		if err := bringInAttempt(tx, id, a); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 func removeFromIndex(tx *bolt.Tx, id ID) error {
-	b := tx.Bucket(bucketDelivery)
+	for _, name := range [][]byte{bucketDelivery, bucketAttempt} {
+		if err := deletePrefix(tx.Bucket(name), id.key()); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketMessage).Delete(id.key())
+}
+
+func deletePrefix(b *bolt.Bucket, prefix []byte) error {
 	var keys [][]byte
 	c := b.Cursor()
-	for k, _ := c.Seek(id.key()); k != nil; k, _ = c.Next() {
-		if other, ok := parseDeliveryKey(k); !ok || other.id != id {
-			break
-		}
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
 		keys = append(keys, slices.Clone(k))
 	}
 	for _, k := range keys {
@@ -139,7 +150,7 @@ func removeFromIndex(tx *bolt.Tx, id ID) error {
 			return err
 		}
 	}
-	return tx.Bucket(bucketMessage).Delete(id.key())
+	return nil
 }
 
 // beginCheckpoint goes on in a new segment, and brings the changes of the old
@@ -393,6 +404,11 @@ func (b *batch) insert(id ID, message []byte, deliveries []deliveryRow) {
 func (b *batch) put(k deliveryKey, record []byte) {
 	b.store.active.put(k, record)
 	b.changes = appendPut(b.changes, k, record)
+}
+
+func (b *batch) attempt(id ID, a attemptRow) {
+	b.store.active.attempt(id, a)
+	b.changes = appendAttempt(b.changes, id, a)
 }
 
 func (b *batch) remove(id ID) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,10 +82,65 @@ func printMessage(out *bufio.Writer, m *control.Message, now time.Time) {
 	field("Arrival", stamp(m.Arrival)+", "+ago(m.Arrival, now))
 	field("Size", size(m.Size))
 	field("Client", m.Client)
-	field("Envelope ID", m.EnvelopeID)
+	printArrival(field, m)
 	for i := range m.Recipients {
 		_, _ = fmt.Fprintln(out)
 		printRecipient(field, &m.Recipients[i], now)
+	}
+	for i := range m.AttemptLog {
+		_, _ = fmt.Fprintln(out)
+		printAttempt(field, &m.AttemptLog[i])
+	}
+}
+
+// printArrival prints what else is known of a message from the day it came.
+func printArrival(field func(name, text string), m *control.Message) {
+	field("Login", m.Login)
+	field("Listener", m.Listener)
+	field("Protocol", strings.TrimSpace(m.Protocol+" "+m.TLS))
+	field("Message-ID", m.MessageID)
+	field("Envelope ID", m.EnvelopeID)
+	field("Report on", m.ReportOn)
+	field("Class", m.Class)
+	if m.Priority != 0 {
+		field("Priority", fmt.Sprint(m.Priority))
+	}
+	if m.RequireTLS {
+		field("Require TLS", "yes")
+	}
+	if m.HoldUntil != nil {
+		field("Hold until", stamp(*m.HoldUntil))
+	}
+	if m.DeliverBy != nil {
+		field("Deliver by", stamp(*m.DeliverBy))
+	}
+}
+
+// printAttempt prints one attempt; recipients with the same result share its
+// lines.
+func printAttempt(field func(name, text string), a *control.Attempt) {
+	what := "Attempt"
+	if len(a.Results) == 0 {
+		what = "Warning"
+	}
+	field(what, stamp(a.Time)+", next hop "+a.Destination)
+	for i := range a.Results {
+		r := &a.Results[i]
+		field("  To", mailbox(r.Address)+", "+r.State)
+		if i+1 < len(a.Results) && sameResult(r, &a.Results[i+1]) {
+			continue
+		}
+		protection := r.TLS
+		if protection == "" {
+			protection = "no TLS"
+		}
+		if r.Host != "" {
+			field("  Host", fmt.Sprintf("%s, %s, %.3gs", r.Host, protection, r.Seconds))
+		}
+		field("  Reply", r.Reply)
+	}
+	for _, r := range a.Reports {
+		field("  Report", r.Kind+", as "+r.ID)
 	}
 }
 
@@ -108,6 +164,10 @@ func printRecipient(field func(name, text string), r *control.Recipient, now tim
 		field("  Host", r.Host)
 		field("  Reply", r.Reply)
 	}
+}
+
+func sameResult(a, b *control.AttemptResult) bool {
+	return a.State == b.State && a.Host == b.Host && a.TLS == b.TLS && a.Reply == b.Reply
 }
 
 // stamp is a point in time, in the zone of this host.

@@ -12,7 +12,13 @@ func (h *handler) message(e *queue.Entry, now time.Time) Message {
 	m := Message{
 		ID: e.ID.String(), From: e.ReversePath.String(), Size: e.Size,
 		Arrival: e.Arrival.UTC(), AgeSeconds: seconds(max(now.Sub(e.Arrival), 0)),
-		Client: e.Client, EnvelopeID: e.EnvelopeID, Recipients: []Recipient{},
+		Client: e.Client, EnvelopeID: e.EnvelopeID, MessageID: e.MessageID, Login: e.Login,
+		Listener: e.Listener, Protocol: e.Protocol, TLS: e.TLS, Class: e.Class, Priority: e.Priority, RequireTLS: e.RequireTLS,
+		HoldUntil: known(e.HoldUntil), DeliverBy: known(e.DeliverBy.Deadline),
+		Recipients: []Recipient{}, AttemptLog: attempts(e.Attempts),
+	}
+	if e.ReportOn != 0 {
+		m.ReportOn = e.ReportOn.String()
 	}
 	for _, d := range e.Deliveries {
 		next := h.queue.WaitsUntil(d)
@@ -42,6 +48,25 @@ func recipient(d *queue.Delivery, r *queue.Recipient, next time.Time) Recipient 
 	return out
 }
 
+// attempts describes attempts.
+func attempts(all []queue.Attempt) (out []Attempt) {
+	for i := range all {
+		a := Attempt{Time: all[i].Time.UTC(), Destination: all[i].Destination}
+		for j := range all[i].Results {
+			r := &all[i].Results[j]
+			a.Results = append(a.Results, AttemptResult{
+				Address: r.Path.String(), State: r.State.String(), Host: r.Host, TLS: r.TLS, Seconds: seconds(r.Duration),
+				Status: r.Status.String(), Reply: r.Text(), Lines: r.Reply.Lines,
+			})
+		}
+		for _, r := range all[i].Reports {
+			a.Reports = append(a.Reports, Report{Kind: r.Kind.String(), ID: r.ID.String()})
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
 // sumUp sets what the message says of its recipients.
 func (m *Message) sumUp() {
 	m.State, m.Held = StateQueued, true
@@ -62,6 +87,14 @@ func (m *Message) sumUp() {
 	if m.Held {
 		m.State = StateHeld
 	}
+}
+
+// known is moment, but nil for the zero time.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return moment(t)
 }
 
 func moment(t time.Time) *time.Time {

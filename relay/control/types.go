@@ -34,8 +34,77 @@ type Message struct {
 	Client string `json:"client,omitempty"`
 	// EnvelopeID is ENVID; left out where there was none.
 	EnvelopeID string `json:"envelope_id,omitempty"`
+	// MessageID is that of the header section, without angle brackets; left out
+	// where there is none.
+	MessageID string `json:"message_id,omitempty"`
+	// Login is the identity that the client proved; left out without one.
+	Login string `json:"login,omitempty"`
+	// Listener is the address at which the message came in, Protocol how, as in
+	// its Received field, and TLS the version and cipher; each is left out where
+	// there was none.
+	Listener string `json:"listener,omitempty"`
+	Protocol string `json:"protocol,omitempty"`
+	TLS      string `json:"tls,omitempty"`
+	// Class is the message class; left out for the default one.
+	Class string `json:"class,omitempty"`
+	// Priority is MT-PRIORITY; left out when it is 0.
+	Priority int8 `json:"priority,omitempty"`
+	// RequireTLS says that no next hop may have the message in clear.
+	RequireTLS bool `json:"require_tls,omitempty"`
+	// HoldUntil is when it may first be tried, and DeliverBy the end of its
+	// by-time; each is left out where it was not given.
+	HoldUntil *time.Time `json:"hold_until,omitempty"`
+	DeliverBy *time.Time `json:"deliver_by,omitempty"`
+	// ReportOn is the queue ID of the message that this one reports on; left
+	// out for other mail.
+	ReportOn string `json:"report_on,omitempty"`
 	// Recipients are all of the message's, those that are final included.
 	Recipients []Recipient `json:"recipients"`
+	// AttemptLog are the attempts that were made, in order; left out in lists.
+	// Of very many, the first for each next hop and the newest are kept.
+	AttemptLog []Attempt `json:"attempt_log,omitempty"`
+}
+
+// Attempt is one attempt, or a delay warning between two: that has no results.
+type Attempt struct {
+	// Time is when it ended, in UTC.
+	Time time.Time `json:"time"`
+	// Destination is the next hop that was tried.
+	Destination string `json:"destination"`
+	// Results has one entry for each recipient that was tried.
+	Results []AttemptResult `json:"results,omitempty"`
+	// Reports are those that were sent on account of it.
+	Reports []Report `json:"reports,omitempty"`
+}
+
+// AttemptResult is what an attempt came to for one recipient.
+type AttemptResult struct {
+	// Address and State are as in Recipient; the state is what the recipient
+	// became.
+	Address string `json:"address"`
+	State   string `json:"state"`
+	// Host is the host that answered or was tried last; left out where there
+	// was none.
+	Host string `json:"host,omitempty"`
+	// TLS is how the session was protected, as "TLS 1.3
+	// TLS_AES_128_GCM_SHA256 verified"; left out in clear.
+	TLS string `json:"tls,omitempty"`
+	// Seconds is how long the attempt took.
+	Seconds float64 `json:"seconds"`
+	// Status and Reply are as in Recipient.
+	Status string `json:"status,omitempty"`
+	Reply  string `json:"reply"`
+	// Lines are the lines of the reply as the host wrote them, without code;
+	// left out when it said nothing.
+	Lines []string `json:"lines,omitempty"`
+}
+
+// Report is a report that was sent.
+type Report struct {
+	// Kind is "failure", "delay" or "success".
+	Kind string `json:"kind"`
+	// ID is the report's own queue ID.
+	ID string `json:"id"`
 }
 
 // States of a message and of a recipient. A recipient's is never StateHeld,
