@@ -324,7 +324,7 @@ func TestImagesAreAlike(t *testing.T) {
 func TestUnit(t *testing.T) {
 	lines := strings.Split(read(t, unitFile), "\n")
 	for _, want := range []string{
-		"Type=exec", "Restart=on-failure", "RestartPreventExitStatus=77 78", "TimeoutStopSec=90", "DynamicUser=yes", "StateDirectory=waypost",
+		"Type=exec", "Restart=on-failure", "RestartPreventExitStatus=65 77 78", "TimeoutStopSec=90", "DynamicUser=yes", "StateDirectory=waypost",
 		"AmbientCapabilities=CAP_NET_BIND_SERVICE", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "NoNewPrivileges=yes", "ProtectSystem=strict",
 		"MemoryDenyWriteExecute=yes", "SystemCallFilter=@system-service",
 	} {

@@ -42,47 +42,72 @@ const (
 func openIndex(dir string) (*bolt.DB, error) {
 	name := filepath.Join(dir, indexName)
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		if err := mayBeNew(dir); err != nil {
+			return nil, fmt.Errorf("open queue index %s: %w", name, err)
+		}
 		if err := createIndex(dir, name); err != nil {
 			return nil, fmt.Errorf("create queue index: %w", err)
 		}
 	} else if err != nil {
 		return nil, fmt.Errorf("open queue index: %w", err)
 	}
-	if err := checkLength(name); err != nil {
+	if err := checkPages(name); err != nil {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
 	}
-	db, err := bolt.Open(name, 0o600, boltOptions())
+	var db *bolt.DB
+	err := guard(func() (err error) {
+		db, err = bolt.Open(name, 0o600, boltOptions())
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
 	}
-	if _, err = readFormat(db); err == nil {
-		err = upgrade(db)
-	}
+	err = guard(func() error {
+		if _, err := readFormat(db); err != nil {
+			return err
+		}
+		return upgrade(db)
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open queue index %s: %w", name, err), db.Close())
 	}
 	return db, nil
 }
 
-// checkLength finds out whether the file has every page that it says it has.
-// Reading one that is missing would end the process by a signal, so this opens
-// it in a way that reads none.
-func checkLength(name string) error {
-	info, err := os.Stat(name)
-	if err != nil || info.Size() == 0 {
-		return err // bbolt makes a new file of an empty one, which has no format
+// mayBeNew refuses to begin with an empty index where there are messages: it
+// was there, then, and is lost.
+func mayBeNew(dir string) error {
+	journal, err := segments(filepath.Join(dir, journalName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	db, err := bolt.Open(name, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	contents, err := os.ReadDir(filepath.Join(dir, contentName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(journal) > 0 || len(contents) > 0 {
+		return fmt.Errorf("%w: it is missing, and there are messages", ErrDamaged)
+	}
+	return nil
+}
+
+// checkPages looks at the index before bbolt does: whether the file has every
+// page that it says it has, and whether those make sense that lead to others.
+func checkPages(name string) error {
+	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
-	err = db.View(func(tx *bolt.Tx) error {
-		if tx.Size() > info.Size() {
-			return fmt.Errorf("%w: it has %d of %d octets", ErrDamaged, info.Size(), tx.Size())
-		}
-		return nil
-	})
-	return errors.Join(err, db.Close())
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	pages, err := openPages(f, info.Size())
+	if err != nil {
+		return err
+	}
+	return pages.checkTree()
 }
 
 func boltOptions() *bolt.Options {

@@ -157,9 +157,14 @@ func Open(o Options) (*Queue, error) {
 	if q.store, err = openStore(o.Dir, segmentSize, q.fail); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	snapshot, err := q.store.db.Begin(false)
+	var snapshot *bolt.Tx
+	err = q.store.guard(func() (err error) {
+		if snapshot, err = q.store.db.Begin(false); err == nil {
+			q.resumeIDs(snapshot)
+		}
+		return err
+	})
 	if err == nil {
-		q.resumeIDs(snapshot)
 		err = q.sweepContent()
 	}
 	if err != nil {
@@ -231,7 +236,15 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 // load schedules what was on disk when the queue was opened.
 func (q *Queue) load(snapshot *bolt.Tx) {
 	defer close(q.loaded)
-	defer snapshot.Rollback()
+	// What is wrong ends the process, and who watches Failed says it.
+	_ = q.store.guard(func() error {
+		defer snapshot.Rollback()
+		q.loadAll(snapshot)
+		return nil
+	})
+}
+
+func (q *Queue) loadAll(snapshot *bolt.Tx) {
 	c := snapshot.Bucket(bucketDelivery).Cursor()
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		select {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -28,7 +29,8 @@ type store struct {
 	totals         map[string]tally // by message class
 	checkpoint     chan struct{}    // closed when no checkpoint is under way
 	checkpointErr  error            // of the last one; read after checkpoint is closed
-	failed         func(error)      // is told of a checkpoint that failed
+	failed         func(error)      // is told of a checkpoint or a read that failed
+	broken         atomic.Bool      // bbolt stopped in the middle of something
 }
 
 // openStore opens the store in dir and brings everything into the index that
@@ -45,13 +47,20 @@ func openStore(dir string, segment int64, failed func(error)) (*store, error) {
 	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed}
 	close(s.checkpoint)
 	if err := s.recover(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.closeIndex())
 	}
 	return s, nil
 }
 
 func (s *store) recover() error {
-	applied := s.applied()
+	var applied uint64
+	err := s.guard(func() error {
+		applied = s.applied()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	found := newOverlay()
 	last, err := replay(s.journal.dir, applied, found.replay)
 	if err != nil {
@@ -62,7 +71,7 @@ func (s *store) recover() error {
 			return fmt.Errorf("%w: bring the journal in: %w", ErrStore, err)
 		}
 	}
-	if err := s.loadTotals(); err != nil {
+	if err := s.guard(s.loadTotals); err != nil {
 		return fmt.Errorf("%w: load totals: %w", ErrStore, err)
 	}
 	old, err := segments(s.journal.dir)
@@ -92,9 +101,25 @@ func (s *store) applied() (number uint64) {
 	return number
 }
 
+// guard is guard for an open store: after an error that came from the index
+// itself the store has failed.
+func (s *store) guard(f func() error) error {
+	err := guard(f)
+	if errors.Is(err, errPage) {
+		err = fmt.Errorf("%w: index %s: %w", ErrStore, s.db.Path(), err)
+		s.broken.Store(true)
+		s.failed(err)
+	}
+	return err
+}
+
 // bringIn writes an overlay into the index, with the number of the segment
 // that it ends.
 func (s *store) bringIn(o *overlay, segment uint64) error {
+	return s.guard(func() error { return s.update(o, segment) })
+}
+
+func (s *store) update(o *overlay, segment uint64) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		for _, id := range o.ids(0) {
 			if err := bringInRow(tx, id, o.rows[id]); err != nil {
@@ -190,7 +215,13 @@ func (s *store) beginCheckpoint() error {
 // commit runs what change does to a batch, and makes that durable.
 func (s *store) commit(changes func(*batch)) error {
 	b := &batch{view: view{store: s}, changes: s.changes[:0], counted: s.counted[:0]}
-	changes(b)
+	err := s.guard(func() error {
+		changes(b)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	s.total(b)
 	s.counted = b.counted
 	if s.changes = b.changes; cap(s.changes) > 4<<20 {
@@ -221,17 +252,26 @@ func (b *batch) run(apply func(*batch) error) error {
 func (s *store) close() error {
 	<-s.checkpoint
 	err := s.checkpointErr
-	if err == nil && s.journal.file != nil {
+	if err == nil && s.journal.file != nil && !s.broken.Load() {
 		err = s.bringIn(s.active, s.journal.number)
 	}
-	return errors.Join(err, s.journal.close(), s.db.Close())
+	return errors.Join(err, s.journal.close(), s.closeIndex())
+}
+
+// closeIndex closes bbolt's file, unless it was left in the middle of
+// something: then closing it would wait for that to end.
+func (s *store) closeIndex() error {
+	if s.broken.Load() {
+		return nil
+	}
+	return s.db.Close()
 }
 
 // abandon closes a store that has failed. What the journal has is brought in
 // at the next start, from the disk.
 func (s *store) abandon() error {
 	<-s.checkpoint
-	return errors.Join(s.journal.close(), s.db.Close())
+	return errors.Join(s.journal.close(), s.closeIndex())
 }
 
 // view calls f with a view of everything, committed or about to be. What f
@@ -240,8 +280,10 @@ func (s *store) view(f func(*view) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	v := &view{store: s}
-	defer v.end()
-	return errors.Join(f(v), v.err)
+	return s.guard(func() error {
+		defer v.end()
+		return errors.Join(f(v), v.err)
+	})
 }
 
 // view reads through the overlays into the index. The caller holds the lock.
@@ -372,11 +414,15 @@ func (v *view) each(from ID, f func(ID) bool) error {
 }
 
 // nextStored returns the first message in the index from one on, 0 when there
-// is none.
+// is none. A damaged key that is out of order is passed over: it must not lead
+// back.
 func nextStored(c *bolt.Cursor, from ID) ID {
-	key, _ := c.Seek(from.key())
-	k, _ := parseDeliveryKey(key)
-	return k.id
+	for key, _ := c.Seek(from.key()); key != nil; key, _ = c.Next() {
+		if k, ok := parseDeliveryKey(key); ok && k.id >= max(from, 1) {
+			return k.id
+		}
+	}
+	return 0
 }
 
 func (v *view) gone(id ID) bool {

@@ -72,8 +72,11 @@ func (p *program) serve(ctx context.Context) error {
 
 // startError finds the code for what kept the service from starting. It would
 // not go better the next time, so it is the configuration that must change,
-// unless it is the disk or a permission.
+// unless it is the disk or a permission, or what is on the disk.
 func startError(err error) error {
+	if errors.Is(err, queue.ErrDamaged) {
+		return &codedError{exitData, err}
+	}
 	if errors.Is(err, queue.ErrStore) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) {
 		return err
 	}

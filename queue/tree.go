@@ -1,0 +1,178 @@
+package queue
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// checkTree looks at the pages that lead to all others: branches, and the list
+// of free pages. They are few, so this takes no time at start. After it bbolt
+// cannot go in circles, and does not take a page that is in use for a free one.
+// What is wrong within a leaf is found when it is read.
+func (f *pageFile) checkTree() error {
+	w := treeWalk{file: f, seen: newPageSet(f.meta.pages)}
+	if err := w.buckets(); err != nil {
+		return err
+	}
+	return w.free()
+}
+
+// pageSet is a set of page numbers.
+type pageSet []uint64
+
+func newPageSet(pages uint64) pageSet { return make(pageSet, pages/64+1) }
+
+// add reports whether the page was not in the set, and adds it.
+func (s pageSet) add(id uint64) bool {
+	was := s.has(id)
+	s[id/64] |= 1 << (id % 64)
+	return !was
+}
+
+func (s pageSet) has(id uint64) bool { return s[id/64]&(1<<(id%64)) != 0 }
+
+// treeWalk visits the pages of every bucket.
+type treeWalk struct {
+	file *pageFile
+	seen pageSet
+	// leaf, when it is set, is given each leaf with the name of its bucket;
+	// without it leaves are counted as seen and not read. damaged, when it is
+	// set, is told what is wrong, and the walk goes on.
+	leaf    func(bucket string, elements []element) error
+	damaged func(bucket string, err error)
+}
+
+// fault says what is wrong, if somebody wants to hear of it and have the rest.
+func (w *treeWalk) fault(bucket string, err error) error {
+	if err == nil || w.damaged == nil {
+		return err
+	}
+	w.damaged(bucket, err)
+	return nil
+}
+
+// buckets visits the root, which is a leaf whose elements are buckets, and then
+// each of these.
+func (w *treeWalk) buckets() error {
+	root, err := w.take(w.file.meta.root)
+	if err != nil {
+		return w.fault("", err)
+	}
+	all, err := root.all()
+	if err != nil || root.kind != pageLeaf {
+		return w.fault("", fmt.Errorf("page %d is %w: it does not list the buckets", root.id, ErrDamaged))
+	}
+	for _, e := range all {
+		if !e.bucket || len(e.value) < 16 {
+			if err := w.fault(string(e.key), fmt.Errorf("%q on page %d is %w: it is no bucket", e.key, root.id, ErrDamaged)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.bucket(string(e.key), e.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucket visits one bucket. A small one is a page within the value.
+func (w *treeWalk) bucket(name string, value []byte) error {
+	if id := binary.NativeEndian.Uint64(value); id != 0 {
+		return w.visit(name, id)
+	}
+	b := value[16:]
+	if len(b) < pageHead {
+		return w.fault(name, fmt.Errorf("bucket %s is %w: it is cut short", name, ErrDamaged))
+	}
+	order := binary.NativeEndian
+	p := &page{id: w.file.meta.root, kind: order.Uint16(b[8:]), elements: int(order.Uint16(b[10:])), b: b}
+	return w.elements(name, p)
+}
+
+// take reads a page that was not seen before.
+func (w *treeWalk) take(id uint64) (*page, error) {
+	p, err := w.file.page(id)
+	if err != nil {
+		return nil, err
+	}
+	return p, w.mark(p)
+}
+
+func (w *treeWalk) mark(p *page) error {
+	for id := p.id; id <= p.id+p.further; id++ {
+		if !w.seen.add(id) {
+			return fmt.Errorf("page %d is %w: it is in use twice", id, ErrDamaged)
+		}
+	}
+	return nil
+}
+
+func (w *treeWalk) visit(bucket string, id uint64) error {
+	p, err := w.take(id)
+	if err != nil {
+		return w.fault(bucket, err)
+	}
+	return w.elements(bucket, p)
+}
+
+func (w *treeWalk) elements(bucket string, p *page) error {
+	all, err := p.all()
+	switch {
+	case err == nil && p.kind != pageBranch && p.kind != pageLeaf:
+		err = fmt.Errorf("page %d is %w: it is in a bucket and is no part of one", p.id, ErrDamaged)
+	case err == nil && p.kind == pageLeaf && w.leaf != nil:
+		return w.leaf(bucket, all)
+	}
+	if err != nil || p.kind == pageLeaf {
+		return w.fault(bucket, err)
+	}
+	return w.children(bucket, all)
+}
+
+// children visits what is below a branch: either leaves, or branches again.
+func (w *treeWalk) children(bucket string, all []element) error {
+	if w.leaf == nil {
+		first, err := w.file.head(all[0].page)
+		if err != nil {
+			return w.fault(bucket, err)
+		}
+		if first.kind == pageLeaf {
+			return w.unread(all)
+		}
+	}
+	for _, e := range all {
+		if err := w.visit(bucket, e.page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unread counts leaves as seen without reading them.
+func (w *treeWalk) unread(all []element) error {
+	for _, e := range all {
+		if e.page < 2 || e.page >= w.file.meta.pages || !w.seen.add(e.page) {
+			return fmt.Errorf("page %d is %w: a branch leads to it, and should not", e.page, ErrDamaged)
+		}
+	}
+	return nil
+}
+
+// free compares the list of free pages with those in use.
+func (w *treeWalk) free() error {
+	free, err := w.file.freePages()
+	if err != nil {
+		return err
+	}
+	for _, id := range free {
+		if w.seen.has(id) {
+			return fmt.Errorf("page %d is %w: it is in use, and in the list of free pages", id, ErrDamaged)
+		}
+	}
+	if w.file.meta.freeList == noFreeList {
+		return nil
+	}
+	_, err = w.take(w.file.meta.freeList)
+	return err
+}
