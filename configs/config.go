@@ -95,8 +95,12 @@ type Listener struct {
 	// AuthWithoutTLS lets clients log in where the password can be read on
 	// the way. Default false.
 	AuthWithoutTLS bool `toml:"auth_without_tls"`
-	// ProxyProtocolFrom must be empty in this version, which is the default.
+	// ProxyProtocolFrom are the proxies that tell the client's address by the
+	// PROXY protocol, as in Relay.Networks. Default none.
 	ProxyProtocolFrom []string `toml:"proxy_protocol_from"`
+	// XClientFrom are the clients that may speak for others by XCLIENT, as in
+	// Relay.Networks. Default none.
+	XClientFrom []string `toml:"xclient_from"`
 }
 
 // TLS is the certificate that listeners present. Both files or none.
@@ -118,6 +122,9 @@ type Relay struct {
 	// UsersFile names the file of those who may log in, "name:hash" a line.
 	// Default "" (none).
 	UsersFile string `toml:"users_file"`
+	// ETRN are the clients that may have the mail for a domain tried at once,
+	// as in Networks. Default none.
+	ETRN []string `toml:"etrn"`
 	// LoginsMayRelay says that a client that has logged in may send to
 	// anywhere. Default true.
 	LoginsMayRelay bool `toml:"logins_may_relay"`
@@ -146,6 +153,16 @@ type Limits struct {
 	ConnectionsPerAddress int `toml:"connections_per_address"`
 	// IdleTimeout is how long a client may stay silent. Default 5m.
 	IdleTimeout Duration `toml:"idle_timeout"`
+	// MinRate is how much of a message must arrive in a second, on average;
+	// 0 is no bound. Default 500B.
+	MinRate Size `toml:"min_rate"`
+	// SessionMessages is how many messages one session may send; 0, the
+	// default, is no bound.
+	SessionMessages int `toml:"session_messages"`
+	// HoldMax is how long a client may have its message held before the first
+	// attempt (FUTURERELEASE); 0, the default, does not offer it. Only
+	// listeners of [ModeSubmission] offer it.
+	HoldMax Duration `toml:"hold_max"`
 }
 
 // Queue says how long and how often delivery is tried.

@@ -40,6 +40,7 @@ func defaults(env environment) Config {
 			Connections:           1000,
 			ConnectionsPerAddress: 100,
 			IdleTimeout:           5 * minute,
+			MinRate:               500,
 		},
 		Queue: Queue{
 			// RFC 5321 §4.5.4.1: two attempts in the first hour, then every two

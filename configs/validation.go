@@ -108,6 +108,10 @@ func (v *validation) identity() {
 	atLeast(v, "shutdown_timeout", c.ShutdownTimeout, second)
 }
 
+// maxHold is the longest that FUTURERELEASE can say, nine digits of seconds
+// (RFC 4865 §4), in whole years.
+const maxHold = 31 * 365 * 24 * hour
+
 // limits checks what clients may use.
 func (v *validation) limits() {
 	l := v.config.Limits
@@ -124,6 +128,11 @@ func (v *validation) limits() {
 	if atLeast(v, "limits.idle_timeout", l.IdleTimeout, second) && l.IdleTimeout < 5*minute {
 		// RFC 5321 §4.5.3.2.7: a server should wait at least 5 minutes.
 		v.warn("limits.idle_timeout", "%v is less than the 5m that a server should wait", l.IdleTimeout)
+	}
+	atLeast(v, "limits.min_rate", l.MinRate, 0)
+	atLeast(v, "limits.session_messages", l.SessionMessages, 0)
+	if atLeast(v, "limits.hold_max", l.HoldMax, 0) && l.HoldMax > maxHold {
+		v.fail("limits.hold_max", "must be at most %v, not %v", maxHold, l.HoldMax)
 	}
 }
 

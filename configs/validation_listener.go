@@ -24,11 +24,12 @@ func (v *validation) listeners() {
 			}
 		}
 		v.listenerAuth(path, l)
+		v.introducers(path+".proxy_protocol_from", l.ProxyProtocolFrom)
+		v.introducers(path+".xclient_from", l.XClientFrom)
 	}
 }
 
-// listenerAuth checks how clients log in, and refuses what this version does
-// not have.
+// listenerAuth checks how clients log in.
 func (v *validation) listenerAuth(path string, l Listener) {
 	v.oneOf(path+".auth", l.Auth, AuthNone, AuthOptional, AuthRequired)
 	if l.Auth == AuthOptional || l.Auth == AuthRequired {
@@ -42,8 +43,23 @@ func (v *validation) listenerAuth(path string, l Listener) {
 	if l.AuthWithoutTLS && l.TLS != TLSImplicit && !isLoopbackAddress(l.Address) {
 		v.warn(path+".auth_without_tls", "passwords can be read on the way to %s", l.Address)
 	}
-	if len(l.ProxyProtocolFrom) > 0 {
-		v.fail(path+".proxy_protocol_from", "is not supported by this version and must be empty")
+}
+
+// introducers checks who may say for whom it speaks: such a host can make a
+// client of anybody, trusted networks included.
+func (v *validation) introducers(path string, list []string) {
+	for i, text := range list {
+		path := index(path, i)
+		network, ok := v.network(path, text)
+		if !ok || isPrivate(network) {
+			continue
+		}
+		switch width(network) {
+		case open:
+			v.fail(path, "%q would let strangers say that they are anybody else", text)
+		case wide:
+			v.warn(path, "%q is a large public network, and all of it may say that it is anybody else", text)
+		}
 	}
 }
 

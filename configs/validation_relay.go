@@ -25,6 +25,9 @@ func (v *validation) relay() {
 			v.warn(path, "%q is a large public network, and all of it may relay through us to anywhere", text)
 		}
 	}
+	for i, text := range r.ETRN {
+		v.network(index("relay.etrn", i), text)
+	}
 	for i, text := range r.Domains {
 		v.relayDomain(index("relay.domains", i), text)
 	}

@@ -14,6 +14,8 @@ import (
 type Metrics struct {
 	// Sessions counts inbound sessions that were greeted.
 	Sessions prometheus.Counter
+	// SessionPanics counts inbound sessions that a fault of ours ended.
+	SessionPanics prometheus.Counter
 	// InboundConnections is the number of inbound connections open now.
 	InboundConnections prometheus.Gauge
 	// InboundRefused counts connections turned away before a session began, by
@@ -108,6 +110,7 @@ func New(reg prometheus.Registerer) *Metrics {
 
 func (m *Metrics) makeInbound(f factory) {
 	m.Sessions = f.counter("sessions_total", "Inbound sessions greeted.")
+	m.SessionPanics = f.counter("session_panics_total", "Inbound sessions that a fault of the program ended.")
 	m.InboundConnections = f.gauge("inbound_connections", "Inbound connections open now.")
 	m.InboundRefused = f.counters("inbound_connections_refused_total", "Inbound connections turned away before a session began.", label{"reason", inboundReasons()})
 	m.MessagesAccepted = f.counter("messages_accepted_total", "Messages stored and acknowledged.")

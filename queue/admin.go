@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"waypost/metrics"
+	"waypost/relay/smtp"
 )
 
 // Filter selects messages. Its zero value selects all; what is set must all
@@ -14,7 +15,8 @@ import (
 type Filter struct {
 	// IDs selects these messages.
 	IDs []ID
-	// ToDomain selects messages with an open recipient in this domain.
+	// ToDomain selects messages with an open recipient in this domain; with a
+	// dot in front, in it or below it.
 	ToDomain string
 	// From selects by reverse-path: a mailbox, a domain with or without @ in
 	// front, or "<>".
@@ -84,7 +86,8 @@ func (f *Filter) matchRecipient(d *Delivery, r *Recipient) bool {
 	if !r.State.Open() {
 		return false
 	}
-	if f.ToDomain != "" && !strings.EqualFold(r.Path.DomainKey(), f.ToDomain) {
+	if domain := r.Path.DomainKey(); f.ToDomain != "" && !strings.EqualFold(domain, f.ToDomain) &&
+		!(f.ToDomain[0] == '.' && smtp.HasSuffixFold("."+domain, f.ToDomain)) {
 		return false
 	}
 	switch f.State {

@@ -57,6 +57,7 @@ func TestListFilters(t *testing.T) {
 			{"all", Filter{}, append(append([]ID(nil), ids...), null)},
 			{"ids", Filter{IDs: []ID{ids[3], ids[5], 1}}, []ID{ids[3], ids[5]}},
 			{"to domain", Filter{ToDomain: "B3.test"}, []ID{ids[3], ids[8]}},
+			{"to domain and below", Filter{ToDomain: ".B3.test"}, []ID{ids[3], ids[8]}},
 			{"from mailbox", Filter{From: "S4@a0.test"}, []ID{ids[4]}},
 			{"from domain", Filter{From: "@a1.test", ToDomain: "b1.test"}, []ID{ids[1]}},
 			{"null sender", Filter{From: "<>"}, []ID{null}},

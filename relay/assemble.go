@@ -164,6 +164,16 @@ func intervals(all []configs.Duration) []time.Duration {
 	return list
 }
 
+// extensions are those that a listener can keep the promise of, all the way to
+// the next hop or to the report.
+func extensions(c *configs.Config, l configs.Listener) smtpserver.Extensions {
+	x := smtpserver.Extensions{}
+	if l.Mode == configs.ModeSubmission {
+		x.HoldMax = time.Duration(c.Limits.HoldMax) // RFC 4865 §3: for submission alone
+	}
+	return x
+}
+
 func tlsMode(s string) smtpserver.TLSMode {
 	return map[string]smtpserver.TLSMode{
 		configs.TLSStartTLS: smtpserver.TLSOffered, configs.TLSRequired: smtpserver.TLSRequired, configs.TLSImplicit: smtpserver.TLSImplicit,

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
@@ -36,6 +37,9 @@ type Options struct {
 	Rules    *policy.Rules
 	// MaxRecipients is how many one message may have; 0 means 1000.
 	MaxRecipients int
+	// ETRN are the clients that may have the queue tried for a domain (RFC
+	// 1985); none by default.
+	ETRN []netip.Prefix
 	// Authenticator knows the users; nil means that there are none.
 	Authenticator Authenticator
 	Log           *slog.Logger     // nil discards
@@ -56,6 +60,7 @@ type Authenticator interface {
 // Backend begins sessions.
 type Backend struct {
 	Options
+	starting sync.Mutex // held while a client's ETRN is under way
 }
 
 var _ smtpserver.Backend = (*Backend)(nil)
@@ -71,7 +76,7 @@ func New(o Options) *Backend {
 	if o.Metrics == nil {
 		o.Metrics = metrics.New(nil)
 	}
-	return &Backend{o}
+	return &Backend{Options: o}
 }
 
 // NewSession begins a session of go-smtp's own server. It cannot tell EHLO
@@ -80,7 +85,11 @@ func (b *Backend) NewSession(c *gosmtp.Conn) (gosmtp.Session, error) { return b.
 
 // BeginSession begins a session of whichever engine.
 func (b *Backend) BeginSession(c smtpserver.Conn) (gosmtp.Session, error) {
-	return &session{backend: b, conn: c, client: clientAddr(c.Conn())}, nil
+	s := &session{backend: b, conn: c, client: clientAddr(c.Conn())}
+	if i, ok := c.(smtpserver.IntroducedConn); ok {
+		s.clientName, s.login = i.ClientName(), i.Login()
+	}
+	return s, nil
 }
 
 // extended reports whether the client said EHLO, as far as the engine tells.
@@ -118,8 +127,8 @@ func (b *Backend) refuse(reason string, code int, enhanced gosmtp.EnhancedCode, 
 	return &gosmtp.SMTPError{Code: code, EnhancedCode: enhanced, Message: text}
 }
 
-// clientName is how the client stands in reports: "name ([address])".
-func (s *session) clientName() string {
+// reportName is how the client stands in reports: "name ([address])".
+func (s *session) reportName() string {
 	name := s.conn.Hostname()
 	if s.client.IsValid() && !strings.HasPrefix(name, "[") {
 		name += " (" + smtp.Literal(s.client) + ")"

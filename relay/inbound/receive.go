@@ -32,7 +32,7 @@ func (s *session) Data(r io.Reader) error {
 	}
 	draft := b.Queue.NewDraft()
 	defer draft.Discard()
-	in := &intake{checker: message.NewChecker(message.Limits{}), draft: draft}
+	in := &intake{checker: message.NewChecker(message.Limits{Binary: s.tx.envelope.Binary}), draft: draft}
 	trace := s.trace(draft.ID(), time.Now())
 	if _, err := draft.Write(trace); err != nil {
 		return s.storageError(err)
@@ -92,7 +92,7 @@ func (s *session) judge(c *message.Checker) error {
 // trace returns our Received field.
 func (s *session) trace(id queue.ID, now time.Time) []byte {
 	field := message.Received{
-		Hello: s.conn.Hostname(), Client: s.client, By: s.backend.Hostname, ID: id.String(), Date: now,
+		Hello: s.conn.Hostname(), Client: s.client, ClientName: s.clientName, By: s.backend.Hostname, ID: id.String(), Date: now,
 		Protocol: s.tx.envelope.Protocol, TLS: s.tx.envelope.TLS,
 	}
 	// RFC 5321 §7.2: several recipients must not learn of each other.
@@ -105,7 +105,7 @@ func (s *session) trace(id queue.ID, now time.Time) []byte {
 // arrival notes in the envelope how the message came in.
 func (s *session) arrival(e *queue.Envelope) {
 	state, secure := s.conn.TLSConnectionState()
-	e.Client, e.Listener = s.clientName(), s.conn.Conn().LocalAddr().String()
+	e.Client, e.Listener = s.reportName(), s.conn.Conn().LocalAddr().String()
 	e.Login, e.Protocol = s.login, message.Protocol(s.extended(), secure, s.login != "", e.UTF8)
 	if secure {
 		e.TLS = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)

@@ -18,9 +18,14 @@ type session struct {
 	backend *Backend
 	conn    smtpserver.Conn
 	client  netip.Addr
-	login   string // who has authenticated; empty for nobody
-	tx      transaction
-	orcpt   string // of the next Rcpt, as it was written
+	// clientName is the client's verified name; empty where nobody told it.
+	clientName string
+	login      string // who has authenticated; empty for nobody
+	tx         transaction
+	// What the engine tells ahead: ORCPT of the next Rcpt as it was written,
+	// and more parameters of the next Mail.
+	orcpt string
+	more  smtpserver.MailParameters
 }
 
 // transaction is a message without its content.
@@ -32,11 +37,13 @@ type transaction struct {
 
 var (
 	_ smtpserver.OriginalRecipientSession = (*session)(nil)
+	_ smtpserver.MailParametersSession    = (*session)(nil)
+	_ smtpserver.QueueSession             = (*session)(nil)
 	_ gosmtp.AuthSession                  = (*session)(nil)
 )
 
 // Reset forgets the transaction.
-func (s *session) Reset() { s.tx, s.orcpt = transaction{}, "" }
+func (s *session) Reset() { s.tx, s.orcpt, s.more = transaction{}, "", smtpserver.MailParameters{} }
 
 // Logout ends the session.
 func (s *session) Logout() error {
@@ -69,9 +76,10 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	}
 	s.tx = transaction{open: true, envelope: queue.Envelope{
 		ReversePath: path, EnvelopeID: o.EnvelopeID, Return: string(o.Return), UTF8: o.UTF8,
+		Binary: o.Body == gosmtp.BodyBinaryMIME, RequireTLS: o.RequireTLS,
 	}}
 	s.arrival(&s.tx.envelope)
-	return nil
+	return s.extend(&s.tx.envelope)
 }
 
 // Rcpt adds a recipient.

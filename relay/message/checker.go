@@ -37,6 +37,9 @@ type Limits struct {
 	// Header is the greatest size of the header section, in octets with the
 	// empty line. Zero means DefaultHeader.
 	Header int64
+	// Binary allows CR and LF to stand alone: the content came with
+	// BODY=BINARYMIME (RFC 3030 §3).
+	Binary bool
 }
 
 // Result is what a Checker saw, as though the content had ended there.
@@ -150,7 +153,7 @@ func (c *Checker) Result() Result {
 func (c *Checker) Err() error {
 	r := c.Result()
 	switch {
-	case r.BareCR || r.BareLF:
+	case (r.BareCR || r.BareLF) && !c.limits.Binary:
 		return ErrBareLineEnd
 	case r.HeaderSize > c.limits.Header:
 		return fmt.Errorf("%w: over %d octets", ErrHeader, c.limits.Header)

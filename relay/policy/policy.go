@@ -144,6 +144,10 @@ func (r *Rules) Relay(client Client, recipient smtp.Path) Decision {
 	return r.no(relayDenied, "relay", "neither relay.networks nor relay.domains, and no login")
 }
 
+// Trusted reports whether client is one of ours: it has logged in, or is in one
+// of the networks that may relay.
+func (r *Rules) Trusted(client Client) bool { return client.Login != "" || r.trusted(client.Addr) >= 0 }
+
 // trusted returns the index of the network that lets client relay anywhere, or
 // -1.
 func (r *Rules) trusted(client netip.Addr) int {

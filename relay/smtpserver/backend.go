@@ -36,6 +36,17 @@ type AuthenticatingConn interface {
 	ServerCertificate() []byte
 }
 
+// IntroducedConn is an add-on to Conn: what a trusted host says of the client
+// for which it speaks. Both are empty where nothing was said.
+type IntroducedConn interface {
+	Conn
+	// ClientName is the name that the client's address resolves to and that
+	// resolves back to it.
+	ClientName() string
+	// Login is as whom the client has logged in there.
+	Login() string
+}
+
 // Backend is a go-smtp Backend that can also begin a session of this engine,
 // whose connections are not go-smtp's.
 type Backend interface {

@@ -37,15 +37,16 @@ func commands() map[string]command {
 		"RCPT": {where: inTransfer, handle: (*session).rcpt, usage: "RCPT TO:<path> [parameters]: name a recipient"},
 		"DATA": {where: inTransfer | noArguments, handle: (*session).data, usage: "DATA: send the message, until a line with only a dot"},
 		// The octets of a chunk must be read wherever it stands.
-		"BDAT": {where: anywhere, handle: (*session).bdat, usage: "BDAT octets [LAST]: send a chunk of the message"},
-		"RSET": {where: anywhere | noArguments, handle: (*session).rset, usage: "RSET: forget the transaction"},
-		"NOOP": {where: anywhere, handle: (*session).noop, usage: "NOOP: do nothing"},
-		"QUIT": {where: anywhere | noArguments, handle: (*session).quit, usage: "QUIT: end the session"},
-		"HELP": {where: anywhere, handle: (*session).help, usage: "HELP [command]: show the commands, or explain one"},
-		"VRFY": {where: anywhere, handle: (*session).vrfy, usage: "VRFY address: ask whether a mailbox exists"},
-		"EXPN": {where: anywhere, handle: (*session).expn, usage: "EXPN list: ask for the members of a list", offered: (*session).canExpand},
-		"ETRN": {where: afterHello, handle: (*session).etrn, usage: "ETRN domain: try the mail that waits for a domain", offered: (*session).canStartQueue},
-		"AUTH": {where: afterHello, handle: (*session).auth, usage: "AUTH mechanism [response]: log in", offered: func(s *session) bool { return s.server.Auth != AuthNone }},
+		"BDAT":    {where: anywhere, handle: (*session).bdat, usage: "BDAT octets [LAST]: send a chunk of the message"},
+		"RSET":    {where: anywhere | noArguments, handle: (*session).rset, usage: "RSET: forget the transaction"},
+		"NOOP":    {where: anywhere, handle: (*session).noop, usage: "NOOP: do nothing"},
+		"QUIT":    {where: anywhere | noArguments, handle: (*session).quit, usage: "QUIT: end the session"},
+		"HELP":    {where: anywhere, handle: (*session).help, usage: "HELP [command]: show the commands, or explain one"},
+		"VRFY":    {where: anywhere, handle: (*session).vrfy, usage: "VRFY address: ask whether a mailbox exists"},
+		"EXPN":    {where: anywhere, handle: (*session).expn, usage: "EXPN list: ask for the members of a list", offered: (*session).canExpand},
+		"ETRN":    {where: afterHello, handle: (*session).etrn, usage: "ETRN domain: try the mail that waits for a domain", offered: (*session).canStartQueue},
+		"AUTH":    {where: afterHello, handle: (*session).auth, usage: "AUTH mechanism [response]: log in", offered: func(s *session) bool { return s.server.Auth != AuthNone }},
+		"XCLIENT": {where: anywhere, handle: (*session).xclientCommand, usage: "XCLIENT attribute=value...: speak for another client", offered: (*session).mayXClient},
 		"STARTTLS": {where: afterHello | noArguments, handle: (*session).startTLS, usage: "STARTTLS: go on under TLS",
 			offered: func(s *session) bool { return s.server.TLSMode != TLSNone }},
 	}
@@ -67,6 +68,8 @@ func (s *session) command(verb, arg string) error {
 	v, ok := s.server.commands[verb]
 	has := func(list string) bool { return strings.Contains(list, " "+verb+" ") }
 	switch where := v.where &^ noArguments; {
+	case verb == "XCLIENT" && !s.mayXClient():
+		return s.complain(550, code{5, 7, 1}, "XCLIENT is not accepted from your address", metrics.RefusedProtocol)
 	case ok && v.offered != nil && !v.offered(s), !ok && verb != "" && has(known):
 		return s.complain(502, code{5, 5, 1}, "Command not available", metrics.RefusedSyntax)
 	case !ok:

@@ -17,7 +17,7 @@ func (s *session) greeted(arg string, extended bool) error {
 		return s.complain(501, code{5, 5, 4}, "Bad name or address literal", metrics.RefusedSyntax)
 	}
 	s.idle++
-	if s.authenticated {
+	if s.authenticated && s.backend != nil {
 		s.reset() // whoever it is stays the same
 		s.hello, s.extended = name, extended
 	} else if !s.begin(name, extended) {
@@ -40,7 +40,7 @@ func (s *session) begin(name string, extended bool) bool {
 		s.replyError(err)
 		return false
 	}
-	s.backend = backend
+	s.backend, s.authenticated = backend, s.client.login != ""
 	return true
 }
 
@@ -66,6 +66,7 @@ func (s *session) keywords() []string {
 	limits := s.limits()
 	offer(limits != "", "LIMITS"+limits)
 	offer(s.canStartQueue(), "ETRN")
+	offer(s.mayXClient(), xclientKeyword)
 	offer(s.canExpand(), "EXPN")
 	return append(list, "VRFY", "HELP")
 }
@@ -94,6 +95,15 @@ func (s *session) canStartTLS() bool {
 	return s.state == nil && (s.server.TLSMode == TLSOffered || s.server.TLSMode == TLSRequired)
 }
 
+// forget drops what the client has said, of itself and of others: in clear it
+// may have been anybody (RFC 3207 §4.2).
+func (s *session) forget() {
+	s.logout()
+	s.hello, s.extended, s.client = "", false, xclient{}
+	s.nc.remote, s.nc.local, s.addr = nil, nil, s.peer
+	s.proxied(s.behind)
+}
+
 func (s *session) startTLS(string) error {
 	if !s.canStartTLS() {
 		return s.complain(503, code{5, 5, 1}, "STARTTLS is not available here", metrics.RefusedSequence)
@@ -108,8 +118,7 @@ func (s *session) startTLS(string) error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	s.logout()
-	s.hello, s.extended = "", false
+	s.forget()
 	if s.handshake() != nil {
 		s.out = nil
 		s.nc.Close()

@@ -32,6 +32,12 @@ type Options struct {
 	// TLS is needed for every mode but TLSNone.
 	TLS     *tls.Config
 	TLSMode TLSMode
+	// ProxyFrom are the proxies that tell the client's address by the PROXY
+	// protocol, version 1 or 2. They must: what comes from there without is
+	// closed.
+	ProxyFrom []netip.Prefix
+	// XClientFrom are the clients that may say by XCLIENT for whom they speak.
+	XClientFrom []netip.Prefix
 	// Auth says whether clients may or must log in, by the mechanisms of the
 	// backend's sessions, which are then go-smtp's AuthSession. AuthInClear
 	// allows it without TLS, where passwords can be read on the way.
@@ -47,9 +53,12 @@ type Options struct {
 	// MaxMessages is how many transactions one session may have; 0 means that
 	// there is no limit.
 	MaxMessages int
-	// MaxConnections and MaxPerAddress bound what is open at once; 0 means
-	// 1000 and 100.
-	MaxConnections, MaxPerAddress int
+	// Connections bounds what is open at once, together with the servers that
+	// have the same; nil means one of its own, with the defaults.
+	Connections *Connections
+	// MinRate is how many octets of content must come in a second, on average
+	// and after IdleTimeout; 0 means no bound.
+	MinRate int64
 	// IdleTimeout is how long to wait for a command and for each piece of
 	// content; 0 means 5 minutes (RFC 5321 §4.5.3.2.7).
 	IdleTimeout time.Duration
@@ -83,11 +92,8 @@ func (o *Options) setDefaults() {
 	set(&o.IdleTimeout, 5*time.Minute)
 	set(&o.HandshakeTimeout, 30*time.Second)
 	set(&o.WriteTimeout, time.Minute)
-	if o.MaxConnections == 0 {
-		o.MaxConnections = 1000
-	}
-	if o.MaxPerAddress == 0 {
-		o.MaxPerAddress = 100
+	if o.Connections == nil {
+		o.Connections = NewConnections(0, 0)
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -106,8 +112,8 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
-	addresses map[netip.Addr]int
 	draining  bool
+	stop      chan struct{} // closed when draining
 	wg        sync.WaitGroup
 }
 
@@ -119,7 +125,7 @@ func New(o Options) *Server {
 	}
 	return &Server{
 		Options: o, commands: commands(), buffers: newBufferPool(),
-		listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{}, addresses: map[netip.Addr]int{},
+		listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{}, stop: make(chan struct{}),
 	}
 }
 
@@ -146,7 +152,10 @@ func (s *Server) Serve(l net.Listener) error {
 			// Out of descriptors, mostly: wait for some to come back.
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 			s.Log.Warn("accept failed", "error", err.Error(), "retry_in", delay.String())
-			time.Sleep(delay)
+			select {
+			case <-s.stop:
+			case <-time.After(delay):
+			}
 		}
 	}
 }
@@ -168,55 +177,72 @@ func (s *Server) isDraining() bool {
 	return s.draining
 }
 
-// admit begins a session, or turns the client away.
+// admit begins a session, or turns the client away, which costs no goroutine.
 func (s *Server) admit(nc net.Conn) {
-	addr := remoteAddr(nc)
-	s.mu.Lock()
-	reason := ""
-	switch {
-	case len(s.sessions) >= s.MaxConnections:
-		reason = metrics.OverLimit
-	case s.addresses[addr] >= s.MaxPerAddress:
-		reason = metrics.OverAddressLimit
-	}
-	if reason != "" || s.draining {
-		s.mu.Unlock()
+	reason := s.Connections.enter()
+	if reason != "" {
 		s.turnAway(nc, reason)
 		return
 	}
+	addr, claimed := remoteAddr(nc), netip.Addr{}
+	if !contains(s.ProxyFrom, addr) { // which is counted when it has said for whom
+		if reason = s.Connections.claim(addr); reason != "" {
+			s.Connections.leave(netip.Addr{})
+			s.turnAway(nc, reason)
+			return
+		}
+		claimed = addr
+	}
 	sess := newSession(s, nc, addr)
-	s.sessions[sess] = struct{}{}
-	s.addresses[addr]++
-	s.wg.Add(1)
-	s.mu.Unlock()
+	sess.claimed = claimed
+	if !s.begin(sess) {
+		s.Connections.leave(claimed)
+		s.turnAway(nc, "")
+		return
+	}
 	s.Metrics.InboundConnections.Inc()
 	go func() {
 		defer s.wg.Done()
-		defer s.leave(sess)
+		defer s.end(sess)
 		sess.serve()
 	}()
 }
 
+// begin notes a session, so that Shutdown can end it; it is too late when that
+// has begun.
+func (s *Server) begin(sess *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.sessions[sess] = struct{}{}
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) end(sess *session) {
+	s.Metrics.InboundConnections.Dec()
+	s.Connections.leave(sess.claimed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, sess)
+}
+
 func (s *Server) turnAway(nc net.Conn, reason string) {
+	text := "421 4.3.2 " + s.Hostname + " Too many connections, try again later\r\n"
+	if reason == metrics.OverAddressLimit {
+		text = "421 4.7.0 " + s.Hostname + " Too many connections from your address, try again later\r\n"
+	}
 	if reason != "" {
 		s.Metrics.InboundRefused.WithLabelValues(reason).Inc()
 	}
 	if s.TLSMode != TLSImplicit {
 		// It fits into the socket's buffer, so this does not wait.
 		nc.SetWriteDeadline(time.Now().Add(time.Second))
-		nc.Write([]byte("421 4.3.2 " + s.Hostname + " Too many connections, try again later\r\n"))
+		nc.Write([]byte(text))
 	}
 	nc.Close()
-}
-
-func (s *Server) leave(sess *session) {
-	s.Metrics.InboundConnections.Dec()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sessions, sess)
-	if s.addresses[sess.addr]--; s.addresses[sess.addr] == 0 {
-		delete(s.addresses, sess.addr)
-	}
 }
 
 // Shutdown stops accepting, tells waiting clients to go (421), and lets
@@ -224,7 +250,10 @@ func (s *Server) leave(sess *session) {
 // It returns ctx's error in that case.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.draining = true
+	if !s.draining {
+		s.draining = true
+		close(s.stop)
+	}
 	for l := range s.listeners {
 		l.Close()
 	}
@@ -249,11 +278,4 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	<-ended
 	return ctx.Err()
-}
-
-func remoteAddr(nc net.Conn) netip.Addr {
-	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
 }

@@ -1,15 +1,11 @@
 package smtpserver
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -17,9 +13,6 @@ import (
 
 	"waypost/metrics"
 )
-
-// lingerTime is how long a client that is sent away may go on sending.
-const lingerTime = time.Second
 
 // Bounds on what a client may do without getting anywhere.
 const (
@@ -31,19 +24,26 @@ const (
 // session is one connection.
 type session struct {
 	server *Server
-	nc     net.Conn // without TLS
-	conn   net.Conn // nc, or TLS over it
-	addr   netip.Addr
+	nc     *transport // without TLS
+	conn   net.Conn   // nc, or TLS over it
 	in     *input
 	out    []byte
+	deaf   error // why nothing can be said any more
 	state  *tls.ConnectionState
 	// certificate is the one that we presented, in DER.
 	certificate []byte
+
+	addr    netip.Addr // the client's
+	peer    netip.Addr // the same before XCLIENT said another
+	behind  proxyHeader
+	client  xclient
+	claimed netip.Addr // the address for which it is counted, if it is
 
 	backend  gosmtp.Session // nil before EHLO
 	hello    string
 	extended bool
 	tx       transaction
+	pace     pace
 
 	authenticated bool
 
@@ -66,7 +66,8 @@ type transaction struct {
 }
 
 func newSession(s *Server, nc net.Conn, addr netip.Addr) *session {
-	sess := &session{server: s, nc: nc, conn: nc, addr: addr}
+	t := &transport{Conn: nc}
+	sess := &session{server: s, nc: t, conn: t, addr: addr, peer: addr}
 	sess.in = newInput(sess, s.buffers)
 	return sess
 }
@@ -91,7 +92,15 @@ func (s *session) TLSConnectionState() (tls.ConnectionState, bool) {
 // ServerCertificate returns the certificate that was presented, in DER.
 func (s *session) ServerCertificate() []byte { return s.certificate }
 
+// ClientName returns the client's verified name, which only XCLIENT tells.
+func (s *session) ClientName() string { return s.client.name }
+
+// Login returns as whom the client has logged in at the host that said so by
+// XCLIENT.
+func (s *session) Login() string { return s.client.login }
+
 var (
+	_ IntroducedConn     = (*session)(nil)
 	_ ExtendedConn       = (*session)(nil)
 	_ AuthenticatingConn = (*session)(nil)
 )
@@ -103,40 +112,36 @@ func (s *session) Read(p []byte) (int, error) {
 	if err := s.flush(); err != nil {
 		return 0, err
 	}
-	if s.in.big != nil {
-		s.conn.SetReadDeadline(time.Now().Add(s.server.IdleTimeout))
+	if s.in.big == nil {
+		return s.conn.Read(p)
 	}
-	return s.conn.Read(p)
+	s.conn.SetReadDeadline(s.contentDeadline())
+	n, err := s.conn.Read(p)
+	s.pace.octets += int64(n)
+	return n, err
 }
 
 func (s *session) flush() error {
-	if len(s.out) == 0 {
-		return nil
+	if len(s.out) == 0 || s.deaf != nil {
+		return s.deaf
 	}
 	s.conn.SetWriteDeadline(time.Now().Add(s.server.WriteTimeout))
-	_, err := s.conn.Write(s.out)
+	_, s.deaf = s.conn.Write(s.out)
 	if cap(s.out) > commandBuffer {
 		s.out = nil
 	}
 	s.out = s.out[:0]
-	return err
+	return s.deaf
 }
-
-// errEnd ends a session whose last reply has been given.
-var errEnd = errors.New("session ended")
 
 // serve runs the session to its end.
 func (s *session) serve() {
 	defer s.nc.Close()
 	defer s.logout()
 	defer s.recover()
-	s.server.Metrics.Sessions.Inc()
-	if s.server.TLSMode == TLSImplicit {
-		if s.handshake() != nil {
-			return
-		}
+	if s.open() != nil {
+		return
 	}
-	s.reply(220, noCode, s.server.Hostname+" ESMTP waypost")
 	for {
 		err := s.step()
 		if err != nil {
@@ -146,14 +151,32 @@ func (s *session) serve() {
 	}
 }
 
-// recover ends a session that had a fault of ours, and no other.
-func (s *session) recover() {
-	if fault := recover(); fault != nil {
-		s.server.Log.Error("panic in a session", "client", s.addr.String(), "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
-		s.reply(421, code{4, 3, 0}, "Internal error")
-		s.flush()
+// open does what comes before the first command. An error ends the session,
+// and there is nothing more to say.
+func (s *session) open() error {
+	if contains(s.server.ProxyFrom, s.addr) {
+		if err := s.readProxyHeader(); err != nil {
+			s.count(metrics.RefusedProtocol)
+			s.server.Log.Warn("no PROXY header from a proxy", "proxy", s.addr.String(), "error", err.Error())
+			return err
+		}
+		if reason := s.server.Connections.claim(s.addr); reason != "" {
+			s.server.turnAway(s.nc, reason)
+			return errEnd
+		}
+		s.claimed = s.addr
 	}
+	s.server.Metrics.Sessions.Inc()
+	if s.server.TLSMode == TLSImplicit {
+		if err := s.handshake(); err != nil {
+			return err
+		}
+	}
+	s.greet()
+	return nil
 }
+
+func (s *session) greet() { s.reply(220, noCode, s.server.Hostname+" ESMTP waypost") }
 
 // step reads one command and answers it.
 func (s *session) step() error {
@@ -166,7 +189,10 @@ func (s *session) step() error {
 	case err != nil:
 		return err
 	}
-	if looksLikeHTTP(line) {
+	switch {
+	case strayProxyHeader(line, s.in.buffered()):
+		return s.refuseProxyHeader()
+	case looksLikeHTTP(line):
 		return s.dismiss(554, code{5, 5, 1}, "This is not a web server", metrics.RefusedProtocol)
 	}
 	verb, arg, ok := splitCommand(line)
@@ -211,65 +237,6 @@ func (s *session) readCommand() ([]byte, error) {
 func (s *session) readLine(limit int) ([]byte, error) {
 	s.conn.SetReadDeadline(time.Now().Add(s.server.IdleTimeout))
 	return s.in.line(limit)
-}
-
-var errDraining = errors.New("server is shutting down")
-
-// drain asks the session to end as soon as no transaction is open.
-func (s *session) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.draining = true
-	if s.waiting {
-		s.nc.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// sayGoodbye gives the reply that the end of a session calls for, if any.
-func (s *session) sayGoodbye(err error) {
-	switch {
-	case errors.Is(err, errEnd):
-	case errors.Is(err, errDraining):
-		// RFC 5321 §3.8.
-		s.reply(421, code{4, 3, 2}, s.server.Hostname+" Shutting down, try again later")
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.reply(421, code{4, 4, 2}, s.server.Hostname+" Timed out waiting for you")
-	case errors.Is(err, errJunk), errors.Is(err, errFlood):
-		s.dismiss(421, code{4, 7, 0}, s.server.Hostname+" Too much data, closing", metrics.RefusedLimit)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return
-	}
-	s.flush()
-	if c, ok := s.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil && s.unread {
-		s.linger()
-	}
-}
-
-// linger reads on for a moment after the last reply. Closing with something
-// unread makes TCP reset the connection, and the client would never see why.
-func (s *session) linger() {
-	s.conn.SetReadDeadline(time.Now().Add(lingerTime))
-	io.CopyN(io.Discard, s.conn, maxJunk)
-}
-
-// handshake begins TLS. A failed one leaves nothing that could be said in
-// clear.
-func (s *session) handshake() error {
-	ctx, cancel := context.WithTimeout(withPresented(context.Background(), &s.certificate), s.server.HandshakeTimeout)
-	defer cancel()
-	s.nc.SetDeadline(time.Time{})
-	conn := tls.Server(s.nc, s.server.TLS)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		s.server.Metrics.TLSHandshakes.WithLabelValues(metrics.DirectionIn, metrics.TLSFailed).Inc()
-		s.server.Log.Info("TLS handshake failed", "client", s.addr.String(), "error", err.Error())
-		return err
-	}
-	state := conn.ConnectionState()
-	s.server.Metrics.TLSHandshakes.WithLabelValues(metrics.DirectionIn, metrics.TLSVersion(state.Version)).Inc()
-	s.conn, s.state = conn, &state
-	// A new input: whatever came in clear is not looked at (RFC 3207 §4.2).
-	s.in = newInput(s, s.server.buffers)
-	return nil
 }
 
 // logout ends the backend's session.

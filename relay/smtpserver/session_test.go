@@ -237,10 +237,10 @@ func TestEndlessLine(t *testing.T) {
 }
 
 func TestConnectionLimits(t *testing.T) {
-	_, address := start(t, &memory{}, func(o *Options) { o.MaxPerAddress = 2 })
+	_, address := start(t, &memory{}, func(o *Options) { o.Connections = NewConnections(10, 2) })
 	a := dial(t, address).ready()
 	dial(t, address).ready()
-	dial(t, address).expect("421 4.3.2", "closed")
+	dial(t, address).expect("421 4.7.0", "closed")
 	a.say("QUIT\r\n")
 	a.expect("221", "closed")
 	// The place is free once the server has seen the end, which the client

@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"time"
+
+	"waypost/metrics"
 )
 
 // presentedKey is the key of a context value: where to note the certificate
@@ -55,4 +58,24 @@ func choose(c *tls.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 		}
 	}
 	return &c.Certificates[0], nil
+}
+
+// handshake begins TLS. A failed one leaves nothing that could be said in
+// clear.
+func (s *session) handshake() error {
+	ctx, cancel := context.WithTimeout(withPresented(context.Background(), &s.certificate), s.server.HandshakeTimeout)
+	defer cancel()
+	s.nc.SetDeadline(time.Time{})
+	conn := tls.Server(s.nc, s.server.TLS)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		s.server.Metrics.TLSHandshakes.WithLabelValues(metrics.DirectionIn, metrics.TLSFailed).Inc()
+		s.server.Log.Info("TLS handshake failed", "client", s.addr.String(), "error", err.Error())
+		return err
+	}
+	state := conn.ConnectionState()
+	s.server.Metrics.TLSHandshakes.WithLabelValues(metrics.DirectionIn, metrics.TLSVersion(state.Version)).Inc()
+	s.conn, s.state = conn, &state
+	// A new input: whatever came in clear is not looked at (RFC 3207 §4.2).
+	s.in = newInput(s, s.server.buffers)
+	return nil
 }

@@ -2,9 +2,12 @@ package smtpserver
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"waypost/metrics"
 )
@@ -21,7 +24,7 @@ func (s *session) data(string) error {
 		return s.complain(503, code{5, 5, 1}, "No valid recipients", metrics.RefusedSequence)
 	}
 	s.reply(354, noCode, "End data with <CR><LF>.<CR><LF>")
-	s.in.enlarge()
+	s.beginTransfer()
 	c := &content{next: (&dotReader{in: s.in}).next, limit: s.server.MaxSize}
 	err := s.backend.Data(c)
 	// Whatever came of it: the reply belongs behind the true end.
@@ -31,6 +34,11 @@ func (s *session) data(string) error {
 	}
 	s.finish(err)
 	return nil
+}
+
+func (s *session) beginTransfer() {
+	s.pace = pace{begin: time.Now()}
+	s.in.enlarge()
 }
 
 // finish answers a message that has been read whole.
@@ -76,7 +84,7 @@ func (s *session) bdat(arg string) error {
 	if limit > 0 && size > 2*limit+(64<<20) {
 		return s.dismiss(errTooLarge.Code, code(errTooLarge.EnhancedCode), errTooLarge.Message, metrics.RefusedSize)
 	}
-	s.in.enlarge()
+	s.beginTransfer()
 	switch {
 	case !s.tx.open || s.tx.recipients == 0:
 		if err := s.skip(size); err != nil {
@@ -109,7 +117,8 @@ func (s *session) beginChunks() {
 		err := errors.New("panic in the backend")
 		defer func() {
 			if fault := recover(); fault != nil {
-				s.server.Log.Error("panic in a session", "client", s.addr.String(), "panic", fault)
+				s.server.Metrics.SessionPanics.Inc()
+				s.server.Log.Error("panic in a session", "client", s.addr.String(), "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			}
 			if err == nil {
 				r.CloseWithError(io.ErrClosedPipe)

@@ -1,0 +1,198 @@
+package smtpserver
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+)
+
+// piped holds a session over a pipe, for virtual time.
+func piped(t *testing.T, m *memory, o Options) *client {
+	t.Helper()
+	o.Hostname, o.Backend = "relay.example", m
+	server := New(o)
+	ours, theirs := net.Pipe()
+	go newSession(server, ours, netip.Addr{}).serve()
+	t.Cleanup(func() { theirs.Close() })
+	return &client{t, theirs, bufio.NewReader(theirs)}
+}
+
+// A client that is never silent for long and yet gets nowhere is cut off; a
+// slow one that gets somewhere is not.
+func TestSlowContent(t *testing.T) {
+	for _, tc := range []struct {
+		name, line string
+		every      time.Duration
+		lines      int
+		rate       int64
+		cut        time.Duration // 0: not at all
+	}{
+		{"an octet a minute", "x", time.Minute, 1000, 500, 5 * time.Minute},
+		{"an octet a minute, no bound", "x", time.Minute, 1000, 0, 0},
+		{"a slow line", strings.Repeat("x", 1022) + "\r\n", time.Second, 7200, 500, 0},
+		{"at first fast, then stalled", strings.Repeat("x", 30000), 4 * time.Minute, 100, 500, 9 * time.Minute},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &memory{}
+				c := piped(t, m, Options{MinRate: tc.rate})
+				c.ready()
+				for _, command := range []string{"MAIL FROM:<s@a.example>", "RCPT TO:<r@ok.example>", "DATA"} {
+					c.say(command + "\r\n")
+					c.reply()
+				}
+				begin, ended := time.Now(), make(chan struct{})
+				go func() {
+					defer close(ended)
+					for range tc.lines {
+						if _, err := io.WriteString(c.Conn, tc.line); err != nil {
+							return
+						}
+						time.Sleep(tc.every)
+					}
+					io.WriteString(c.Conn, "\r\n.\r\n")
+				}()
+				got, took := c.reply(), time.Since(begin)
+				switch {
+				case tc.cut == 0 && (!strings.HasPrefix(got, "250") || len(m.all()) != 1):
+					t.Errorf("reply %q after %v", got, took)
+				case tc.cut > 0 && (!strings.HasPrefix(got, "421 4.4.2") || took > tc.cut+time.Second || len(m.all()) != 0):
+					t.Errorf("reply %q after %v, want 421 within %v", got, took, tc.cut)
+				}
+				c.Close()
+				<-ended
+			})
+		})
+	}
+}
+
+// A command that comes an octet at a time has the time of one command.
+func TestSlowCommand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := piped(t, &memory{}, Options{})
+		c.expect("220")
+		begin, ended := time.Now(), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for range 1000 {
+				if _, err := io.WriteString(c.Conn, "x"); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		c.expect("421 4.4.2")
+		if took := time.Since(begin); took != 5*time.Minute {
+			t.Errorf("cut off after %v", took)
+		}
+		c.Close()
+		<-ended
+	})
+}
+
+// fails is a listener that has no descriptors left for a while.
+type fails struct {
+	errors int
+	times  []time.Time
+	closed chan struct{}
+}
+
+func (l *fails) Accept() (net.Conn, error) {
+	l.times = append(l.times, time.Now())
+	if len(l.times) <= l.errors {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *fails) Close() error {
+	select {
+	case <-l.closed:
+	default:
+		close(l.closed)
+	}
+	return nil
+}
+
+func (l *fails) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Accepting goes on when descriptors are back, and does not spin until then.
+func TestAcceptBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &fails{errors: 12, closed: make(chan struct{})}
+		s := New(Options{Hostname: "relay.example", Backend: &memory{}})
+		ended := make(chan error)
+		go func() { ended <- s.Serve(l) }()
+		time.Sleep(time.Minute)
+		for i := 1; i < len(l.times); i++ {
+			want := min(5*time.Millisecond<<(i-1), time.Second)
+			if got := l.times[i].Sub(l.times[i-1]); got != want {
+				t.Errorf("wait %d was %v, want %v", i, got, want)
+			}
+		}
+		if len(l.times) != 13 {
+			t.Errorf("accepted %d times", len(l.times))
+		}
+		s.Shutdown(context.Background())
+		if err := <-ended; !errors.Is(err, ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// Shutdown does not wait for a listener that waits for descriptors.
+func TestShutdownWhileBackingOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &fails{errors: 1 << 20, closed: make(chan struct{})}
+		s := New(Options{Hostname: "relay.example", Backend: &memory{}})
+		ended := make(chan error)
+		go func() { ended <- s.Serve(l) }()
+		time.Sleep(30*time.Second + 300*time.Millisecond)
+		begin := time.Now()
+		s.Shutdown(context.Background())
+		if err := <-ended; !errors.Is(err, ErrServerClosed) || time.Since(begin) > 0 {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}
+
+// A handshake that does not come to an end is cut off in its own time.
+func TestStalledHandshake(t *testing.T) {
+	cert := withTLS(t, TLSImplicit)
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{}
+		cert(&o)
+		begin := time.Now()
+		c := piped(t, &memory{}, o)
+		c.expect("closed")
+		if took := time.Since(begin); took != 30*time.Second {
+			t.Errorf("cut off after %v", took)
+		}
+	})
+}
+
+// A client that pipelines for ever and reads nothing holds no more than one
+// buffer of replies, and not for long.
+func TestClientThatDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{mailError: &gosmtp.SMTPError{Code: 450, Message: strings.Repeat("x", 400)}}
+		c := piped(t, m, Options{})
+		c.ready()
+		begin := time.Now()
+		io.WriteString(c.Conn, strings.Repeat("MAIL FROM:<s@a.example>\r\n", 1000)) // until the end comes
+		if took := time.Since(begin); took != time.Minute {
+			t.Errorf("cut off after %v", took)
+		}
+	})
+}
