@@ -153,6 +153,9 @@ type Limits struct {
 	ConnectionsPerAddress int `toml:"connections_per_address"`
 	// IdleTimeout is how long a client may stay silent. Default 5m.
 	IdleTimeout Duration `toml:"idle_timeout"`
+	// GreetDelay is how long a client waits for the greeting; one that cannot
+	// wait is refused. 0, the default, greets at once.
+	GreetDelay Duration `toml:"greet_delay"`
 	// MinRate is how much of a message must arrive in a second, on average;
 	// 0 is no bound. Default 500B.
 	MinRate Size `toml:"min_rate"`

@@ -129,6 +129,10 @@ func (v *validation) limits() {
 		// RFC 5321 §4.5.3.2.7: a server should wait at least 5 minutes.
 		v.warn("limits.idle_timeout", "%v is less than the 5m that a server should wait", l.IdleTimeout)
 	}
+	if atLeast(v, "limits.greet_delay", l.GreetDelay, 0) && l.GreetDelay > minute {
+		// RFC 5321 §4.5.3.2.1 has clients wait for 5 minutes, and many do not.
+		v.warn("limits.greet_delay", "%v is longer than many clients wait", l.GreetDelay)
+	}
 	atLeast(v, "limits.min_rate", l.MinRate, 0)
 	atLeast(v, "limits.session_messages", l.SessionMessages, 0)
 	if atLeast(v, "limits.hold_max", l.HoldMax, 0) && l.HoldMax > maxHold {

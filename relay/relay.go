@@ -154,7 +154,7 @@ func (r *Relay) newServer(l configs.Listener, backend smtpserver.Backend, certif
 		ProxyFrom: networks(l.ProxyProtocolFrom), XClientFrom: networks(l.XClientFrom),
 		MaxSize: int64(r.config.Limits.MessageSize), MaxRecipients: r.config.Limits.Recipients,
 		MaxMessages: r.config.Limits.SessionMessages, Connections: connections, MinRate: int64(r.config.Limits.MinRate),
-		IdleTimeout: time.Duration(r.config.Limits.IdleTimeout), Log: r.log, Metrics: r.metrics,
+		IdleTimeout: time.Duration(r.config.Limits.IdleTimeout), GreetDelay: time.Duration(r.config.Limits.GreetDelay), Log: r.log, Metrics: r.metrics,
 	})
 }
 

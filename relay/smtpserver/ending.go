@@ -43,6 +43,8 @@ func (s *session) sayGoodbye(err error) {
 		s.reply(421, code{4, 4, 2}, s.server.Hostname+" Timed out waiting for you")
 	case errors.Is(err, errJunk), errors.Is(err, errFlood):
 		s.dismiss(421, code{4, 7, 0}, s.server.Hostname+" Too much data, closing", metrics.RefusedLimit)
+	case errors.Is(err, errBinary):
+		s.dismiss(500, code{5, 5, 2}, "This is no command", metrics.RefusedProtocol)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return
 	}

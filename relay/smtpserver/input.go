@@ -21,6 +21,7 @@ const (
 var (
 	errLineTooLong = errors.New("command line too long")
 	errLineEnd     = errors.New("command line does not end in CRLF")
+	errBinary      = errors.New("not a line of text")
 	errJunk        = errors.New("line without end")
 )
 
@@ -83,6 +84,11 @@ func (in *input) fill() error {
 func (in *input) line(limit int) ([]byte, error) {
 	seen := 0
 	for {
+		if b := in.buffered(); len(b) > 0 && isBinary(b[0]) {
+			// A TLS handshake, or worse: it may have no end of line at all.
+			in.err = errBinary
+			return nil, errBinary
+		}
 		if i := bytes.IndexByte(in.buffered()[seen:], '\n'); i >= 0 {
 			line := in.buffered()[:seen+i]
 			in.consume(seen + i + 1)
@@ -96,7 +102,8 @@ func (in *input) line(limit int) ([]byte, error) {
 			}
 			return line[:len(line)-1], nil
 		}
-		if seen = len(in.buffered()); seen >= limit {
+		seen = len(in.buffered())
+		if seen >= limit {
 			return nil, in.skipLine()
 		}
 		if seen == len(in.buf) {
@@ -107,6 +114,9 @@ func (in *input) line(limit int) ([]byte, error) {
 		}
 	}
 }
+
+// isBinary reports whether no line of text begins with c.
+func isBinary(c byte) bool { return c < ' ' && c != '\r' && c != '\n' && c != '\t' }
 
 // skipLine drops the rest of a line that is too long.
 func (in *input) skipLine() error {

@@ -196,3 +196,21 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		}
 	})
 }
+
+// Whoever talks before the greeting is refused, and whoever waits is greeted.
+func TestGreetDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{GreetDelay: 4 * time.Second}
+		begin := time.Now()
+		c := piped(t, &memory{}, o)
+		c.expect("220")
+		if took := time.Since(begin); took != 4*time.Second {
+			t.Errorf("greeted after %v", took)
+		}
+		c.say("EHLO c.example\r\n")
+		c.expect("250-")
+		early := piped(t, &memory{}, o)
+		early.say("EHLO c.example\r\n")
+		early.expect("554 5.5.1")
+	})
+}

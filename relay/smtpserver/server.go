@@ -62,6 +62,9 @@ type Options struct {
 	// IdleTimeout is how long to wait for a command and for each piece of
 	// content; 0 means 5 minutes (RFC 5321 §4.5.3.2.7).
 	IdleTimeout time.Duration
+	// GreetDelay is how long to wait before the greeting: who sends something
+	// meanwhile is refused. 0 greets at once and does not look.
+	GreetDelay time.Duration
 	// HandshakeTimeout bounds a TLS handshake; 0 means 30 seconds.
 	HandshakeTimeout time.Duration
 	// WriteTimeout bounds the writing of replies to a client that does not

@@ -49,6 +49,7 @@ type session struct {
 
 	messages                             int // transactions that were begun
 	errors, idle, rejected, authFailures int
+	small                                int  // chunks of a few octets
 	unread                               bool // the client is sent away, and may be sending still
 
 	mu       sync.Mutex
@@ -172,8 +173,24 @@ func (s *session) open() error {
 			return err
 		}
 	}
+	if s.server.GreetDelay > 0 && s.talksFirst() {
+		// RFC 5321 §3.1 and §4.3.1: clients wait for the greeting.
+		s.sayGoodbye(s.dismiss(554, code{5, 5, 1}, s.server.Hostname+" You talk before the greeting", metrics.RefusedProtocol))
+		return errEnd
+	}
 	s.greet()
 	return nil
+}
+
+// talksFirst waits for GreetDelay and reports whether the client could not: it
+// sent something, or left.
+func (s *session) talksFirst() bool {
+	s.conn.SetReadDeadline(time.Now().Add(s.server.GreetDelay))
+	if !errors.Is(s.in.fill(), os.ErrDeadlineExceeded) {
+		return true
+	}
+	s.in.err = nil // it was silent, as it should be
+	return false
 }
 
 func (s *session) greet() { s.reply(220, noCode, s.server.Hostname+" ESMTP waypost") }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,8 @@ func TestCommands(t *testing.T) {
 			[]string{"501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "501 5.5.4", "250"}},
 		{"odd names", "EHLO my_host\r\nEHLO [127.0.0.1]\r\nEHLO [IPv6:::1]\r\nEHLO 10.0.0.1\r\nHELO x\r\n", []string{"250-", "250-", "250-", "250-", "250 relay.example"}},
 		{"parameters after helo", "HELO x\r\nMAIL FROM:<s@a.example> SIZE=1\r\n", []string{"250 relay.example", "555 5.5.4"}},
+		{"TLS handshake", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", []string{"500 5.5.2", "closed"}},
+		{"small chunks", envelope + strings.Repeat("BDAT 1\r\nx", 1001), append(append([]string{"250", "250"}, slices.Repeat([]string{"250 2.0.0 1 octets"}, 1000)...), "421 4.7.0", "closed")},
 		{"http", "GET / HTTP/1.1\r\nHost: x\r\n", []string{"554 5.5.1", "closed"}},
 		{"http post", "POST /x HTTP/1.1\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.example>\r\n", []string{"554 5.5.1", "closed"}},
 

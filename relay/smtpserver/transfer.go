@@ -65,6 +65,14 @@ type chunks struct {
 	size   int64
 }
 
+const (
+	// smallChunk is the size under which a chunk costs more than it brings.
+	// Only the last one of a message has a reason to be so small.
+	smallChunk = 1024
+	// maxSmall is how many of those one session may send.
+	maxSmall = 1000
+)
+
 var errAborted = errors.New("transaction aborted")
 
 func (c *chunks) abort() {
@@ -83,6 +91,11 @@ func (s *session) bdat(arg string) error {
 	limit := s.server.MaxSize
 	if limit > 0 && size > 2*limit+(64<<20) {
 		return s.dismiss(errTooLarge.Code, code(errTooLarge.EnhancedCode), errTooLarge.Message, metrics.RefusedSize)
+	}
+	if size < smallChunk && !last {
+		if s.small++; s.small > maxSmall {
+			return s.dismiss(421, code{4, 7, 0}, s.server.Hostname+" Too many small chunks, closing", metrics.RefusedLimit)
+		}
 	}
 	s.beginTransfer()
 	switch {
