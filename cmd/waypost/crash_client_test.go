@@ -134,7 +134,8 @@ func traceID(field string) string {
 	words := strings.Fields(field)
 	for i := range len(words) - 1 {
 		if words[i] == "id" {
-			return strings.TrimSuffix(words[i+1], ";")
+			// A copy, or who keeps the ID would keep the whole content.
+			return strings.Clone(strings.TrimSuffix(words[i+1], ";"))
 		}
 	}
 	return ""
