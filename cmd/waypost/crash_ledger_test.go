@@ -90,7 +90,7 @@ func (l *ledger) arrived(content []byte, to []string) {
 	trace, rest, err := cutTrace(content)
 	header, body, _ := strings.Cut(rest, "\r\n\r\n")
 	sum := sha256.Sum256([]byte(body))
-	messageID, stated := field(header, "Message-ID"), field(header, "X-Body-SHA256")
+	messageID, stated := strings.Clone(field(header, "Message-ID")), field(header, "X-Body-SHA256")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.sent[messageID]
