@@ -248,8 +248,12 @@ type Delivery struct {
 	// AddressFamily is [FamilyBoth], the default, [FamilyPreferIPv4],
 	// [FamilyIPv4] or [FamilyIPv6].
 	AddressFamily string `toml:"address_family"`
-	// Workers is how many delivery attempts may run at once. Default 500.
+	// Workers is how many delivery attempts may run at once at destinations that
+	// answer promptly. Default 500.
 	Workers int `toml:"workers"`
+	// SlowWorkers is how many may run at once at all others; 0, the default, is
+	// four times Workers.
+	SlowWorkers int `toml:"slow_workers"`
 	// ConnectionsPerDestination is how many connections may be open to one
 	// destination. Default 20.
 	ConnectionsPerDestination int `toml:"connections_per_destination"`

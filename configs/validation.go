@@ -178,6 +178,7 @@ func (v *validation) delivery() {
 	}
 	v.oneOf("delivery.address_family", d.AddressFamily, FamilyBoth, FamilyPreferIPv4, FamilyIPv4, FamilyIPv6)
 	atLeast(v, "delivery.workers", d.Workers, 1)
+	atLeast(v, "delivery.slow_workers", d.SlowWorkers, 0)
 	atLeast(v, "delivery.connections_per_destination", d.ConnectionsPerDestination, 1)
 	atLeast(v, "delivery.connect_timeout", d.ConnectTimeout, second)
 }

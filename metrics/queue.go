@@ -14,6 +14,12 @@ const (
 	stateHeld     = "held"
 )
 
+// Values of the label "lane" of waypost_queue_attempts_running.
+const (
+	laneFast = "fast"
+	laneSlow = "slow"
+)
+
 // QueueStats is one consistent view of the queue. The zero value is an empty
 // queue on a full disk.
 type QueueStats struct {
@@ -30,6 +36,9 @@ type QueueStats struct {
 	// Waiting is the number of destinations that are not tried before some
 	// later time, because the last attempt to reach them failed.
 	Waiting int64
+	// FastAttempts and SlowAttempts are the delivery attempts that run now, at
+	// destinations that answer promptly and at all others.
+	FastAttempts, SlowAttempts int64
 	// Bytes is the size of the content held, in bytes.
 	Bytes int64
 	// OldestAge is the time since the oldest message was accepted, zero for an
@@ -57,7 +66,7 @@ type queueCollector struct {
 	source atomic.Pointer[func() QueueStats]
 
 	messages, recipients, destinations, waiting *prometheus.Desc
-	bytes, oldestAge, diskFree                  *prometheus.Desc
+	attempts, bytes, oldestAge, diskFree        *prometheus.Desc
 }
 
 func newQueueCollector() *queueCollector {
@@ -69,6 +78,7 @@ func newQueueCollector() *queueCollector {
 		recipients:   desc("recipients", "Recipients in the queue, by state.", "state"),
 		destinations: desc("destinations", "Destinations that have messages in the queue."),
 		waiting:      desc("destinations_waiting", "Destinations not tried before a later time because the last attempt to reach them failed."),
+		attempts:     desc("attempts_running", "Delivery attempts that run now, by lane.", "lane"),
 		bytes:        desc("bytes", "Size of the content in the queue."),
 		oldestAge:    desc("oldest_age_seconds", "Time since the oldest message in the queue was accepted."),
 		diskFree:     desc("disk_free_bytes", "Space left for the queue on its file system."),
@@ -77,7 +87,7 @@ func newQueueCollector() *queueCollector {
 
 // Describe sends the descriptions of the queue's gauges.
 func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.messages, c.recipients, c.destinations, c.waiting, c.bytes, c.oldestAge, c.diskFree} {
+	for _, d := range []*prometheus.Desc{c.messages, c.recipients, c.destinations, c.waiting, c.attempts, c.bytes, c.oldestAge, c.diskFree} {
 		ch <- d
 	}
 }
@@ -98,6 +108,8 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	send(c.recipients, float64(s.Held), stateHeld)
 	send(c.destinations, float64(s.Destinations))
 	send(c.waiting, float64(s.Waiting))
+	send(c.attempts, float64(s.FastAttempts), laneFast)
+	send(c.attempts, float64(s.SlowAttempts), laneSlow)
 	send(c.bytes, float64(s.Bytes))
 	send(c.oldestAge, s.OldestAge.Seconds())
 	send(c.diskFree, float64(s.DiskFree))

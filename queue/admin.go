@@ -211,7 +211,7 @@ func (q *Queue) Content(id ID) (io.ReadCloser, error) {
 // WaitsUntil returns when d will be attempted: when it is due, or when its
 // destination is tried again.
 func (q *Queue) WaitsUntil(d *Delivery) time.Time {
-	if paused := q.sched.pausedUntil(d.Destination); paused.After(d.Next) {
+	if paused := q.sched.pausedUntil(d.Destination, q.classes.of(d.Class)); paused.After(d.Next) {
 		return paused
 	}
 	return d.Next
@@ -223,7 +223,9 @@ func (q *Queue) Stats() metrics.QueueStats {
 	stats := metrics.QueueStats{
 		Messages: sum.messages, Queued: sum.queued, Deferred: sum.deferred, Held: sum.held, Bytes: sum.bytes,
 	}
-	stats.Destinations, stats.Waiting = q.sched.count()
+	waiting := q.sched.stats()
+	stats.Destinations, stats.Waiting = waiting.destinations, waiting.paused
+	stats.FastAttempts, stats.SlowAttempts = waiting.fast, waiting.slow
 	if free, _, err := q.room.look(); err == nil {
 		stats.DiskFree = free
 	}

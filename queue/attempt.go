@@ -10,22 +10,22 @@ import (
 	"waypost/metrics"
 )
 
-// work makes attempts for one destination until nothing more is due there.
-func (q *Queue) work(ctx context.Context, d *destination) {
-	first := true
+// work makes attempts for one destination until nothing more is due there, or
+// others wait for the place.
+func (q *Queue) work(ctx context.Context, w *worker) {
 	for {
-		key, ok := q.sched.take(d, first)
+		c, ok := q.sched.take(w)
 		if !ok {
 			return
 		}
-		first = false
-		q.attempt(ctx, d, key)
+		q.attempt(ctx, w, c)
 	}
 }
 
 // attempt does what is due for one delivery. The record in the index says
 // what that is; what the schedule said is only a hint.
-func (q *Queue) attempt(ctx context.Context, to *destination, key deliveryKey) {
+func (q *Queue) attempt(ctx context.Context, w *worker, c claim) {
+	to, key := w.destination, c.key
 	m, d, err := q.read(key)
 	switch {
 	case errors.Is(err, ErrUnknown):
@@ -38,31 +38,50 @@ func (q *Queue) attempt(ctx context.Context, to *destination, key deliveryKey) {
 		return
 	}
 	now := time.Now()
+	wanted := c.wanted.After(d.lastAttempt())
 	switch {
-	case d.Held || d.Open() == 0 || q.opts.Retry.due(d).After(now):
+	case d.Held || d.Open() == 0 || !wanted && q.retry(d.Class).due(d).After(now):
 		// Held, or done, or due later: another hint says when, if ever.
 		q.sched.done(key, to.name, nil)
-	case d.Next.After(now):
+	case d.HoldUntil.After(now):
+		q.sched.done(key, to.name, q.hint(d)) // not even when an operator wants it
+	case d.Next.After(now) && !wanted:
 		q.settle(to, m, d, Outcome{Interrupted: true}) // only the warning is due
 	case q.rerouted(m, d):
 		q.resort(to, m, d)
 	default:
-		out := q.opts.Deliverer.Deliver(ctx, m, d)
-		q.metrics.Attempts.WithLabelValues(outcomeLabel(out)).Inc()
-		q.metrics.AttemptDuration.Observe(time.Since(now).Seconds())
-		q.conclude(to, m, d, out)
+		q.deliver(ctx, w, m, d, !c.wanted.IsZero())
 	}
 }
 
+// deliver makes an attempt. One that was put off before it came to anything
+// leaves no trace.
+func (q *Queue) deliver(ctx context.Context, w *worker, m *Message, d *Delivery, wanted bool) {
+	start := time.Now()
+	ctx, cancel := context.WithCancel(q.sched.withReached(ctx, w))
+	defer cancel()
+	q.sched.begin(w, cancel)
+	out := q.opts.Deliverer.Deliver(ctx, m, d)
+	if q.sched.finish(w) && out.Interrupted && !slices.ContainsFunc(out.Results, func(r Result) bool { return r.State != Deferred }) {
+		again := q.hint(d)
+		again.wanted = wanted
+		q.sched.done(d.key(), w.destination.name, again)
+		return
+	}
+	q.metrics.Attempts.WithLabelValues(outcomeLabel(out)).Inc()
+	q.metrics.AttemptDuration.Observe(time.Since(start).Seconds())
+	q.conclude(w, m, d, out)
+}
+
 // conclude settles an attempt and draws what it says about the destination.
-func (q *Queue) conclude(to *destination, m *Message, d *Delivery, out Outcome) {
+func (q *Queue) conclude(w *worker, m *Message, d *Delivery, out Outcome) {
+	to := w.destination
 	switch {
 	case out.Interrupted:
 	case out.Unreachable:
-		// One attempt per first interval, whatever the age of what waits.
-		q.sched.pause(to, time.Now().Add(q.opts.Retry.interval(1, q.opts.Rand())))
+		q.sched.pause(w, q.opts.Rand())
 	default:
-		q.sched.reached(to)
+		q.sched.reached(w)
 	}
 	q.settle(to, m, d, out)
 	if out.Unreachable && !out.Interrupted {
@@ -75,13 +94,13 @@ func (q *Queue) conclude(to *destination, m *Message, d *Delivery, out Outcome) 
 // destination that all of them wait for.
 func (q *Queue) settleWaiting(to *destination, result Result) {
 	now := time.Now()
-	overdue := func(begin time.Time, warned bool) (expired, any bool) {
-		expired = !now.Before(q.opts.Retry.expiry(begin))
-		warn := q.opts.Retry.warnAt(begin)
+	overdue := func(p *RetryPolicy, begin time.Time, warned bool) (expired, any bool) {
+		expired = !now.Before(p.expiry(begin))
+		warn := p.warnAt(begin)
 		return expired, expired || !warned && !warn.IsZero() && !now.Before(warn)
 	}
-	for _, key := range q.sched.overdue(to, func(it item) bool {
-		_, late := overdue(it.id.Arrived(), it.warned)
+	for _, key := range q.sched.pick(to, func(c *class, it item) bool {
+		_, late := overdue(&c.Retry, it.id.Arrived(), it.warned)
 		return late && it.due <= now.UnixMilli()
 	}) {
 		m, d, err := q.read(key)
@@ -89,7 +108,7 @@ func (q *Queue) settleWaiting(to *destination, result Result) {
 			q.sched.done(key, to.name, nil)
 			continue
 		}
-		expired, late := overdue(d.begin(), d.Warned)
+		expired, late := overdue(q.retry(d.Class), d.begin(), d.Warned)
 		if !late { // it was held for a later release, and is not as old as its ID
 			q.sched.done(key, to.name, q.hint(d))
 			continue

@@ -194,6 +194,16 @@ type Delivery struct {
 // after the clock went back.
 func (d *Delivery) begin() time.Time { return later(d.ID.Arrived(), d.HoldUntil) }
 
+// lastAttempt returns when one of the recipients that wait was last tried.
+func (d *Delivery) lastAttempt() (last time.Time) {
+	for i := range d.Recipients {
+		if r := &d.Recipients[i]; r.State.Open() {
+			last = later(last, r.LastAttempt)
+		}
+	}
+	return last
+}
+
 // Open returns how many recipients still wait.
 func (d *Delivery) Open() int {
 	n := 0

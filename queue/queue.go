@@ -77,10 +77,18 @@ type Options struct {
 	Deliverer Deliverer
 	Router    Router
 	Reporter  Reporter
-	// Retry says when attempts are made and given up.
+	// Retry says when attempts are made and given up, in the default class.
 	Retry RetryPolicy
-	// Workers bounds the attempts that run at once; 0 means 500.
+	// Classes are the other classes of messages. One called DefaultClass
+	// takes the place of the default one, Retry included.
+	Classes []Class
+	// Workers bounds the attempts that run at once at destinations that are
+	// known to answer promptly; 0 means 500.
 	Workers int
+	// SlowWorkers bounds those at all others: destinations of which nothing
+	// is known yet, that cannot be reached, or that take long; 0 means four
+	// times Workers.
+	SlowWorkers int
 	// PerDestination bounds those for one destination; 0 means 20.
 	PerDestination int
 	// MinFree is the free space in octets below which Room says that there
@@ -98,6 +106,9 @@ type Options struct {
 func (o *Options) setDefaults() {
 	if o.Workers == 0 {
 		o.Workers = 500
+	}
+	if o.SlowWorkers == 0 {
+		o.SlowWorkers = 4 * o.Workers
 	}
 	if o.PerDestination == 0 {
 		o.PerDestination = 20
@@ -123,6 +134,7 @@ type Queue struct {
 	lock    *os.File
 	store   *store
 	ids     idSource
+	classes *classes
 	sched   *schedule
 	room    room
 
@@ -149,11 +161,12 @@ func Open(o Options) (*Queue, error) {
 	}
 	q := &Queue{
 		opts: o, dir: o.Dir, log: o.Log, metrics: o.Metrics, lock: lock,
-		sched: newSchedule(o.Workers, o.PerDestination),
-		room:  room{dir: o.Dir},
-		ops:   make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
+		classes: newClasses(o.Classes, o.Retry, o.Log),
+		room:    room{dir: o.Dir},
+		ops:     make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
 		failed: make(chan struct{}), loaded: make(chan struct{}),
 	}
+	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
 	if q.store, err = openStore(o.Dir, segmentSize, q.fail); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -218,8 +231,8 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var workers sync.WaitGroup
-	q.sched.run(ctx, func(d *destination) {
-		workers.Go(func() { q.work(attempts, d) })
+	q.sched.run(ctx, func(w *worker) {
+		workers.Go(func() { q.work(attempts, w) })
 	})
 	timer := time.AfterFunc(grace, cancel)
 	defer timer.Stop()
@@ -267,16 +280,20 @@ func (q *Queue) loadAll(snapshot *bolt.Tx) {
 
 // reschedule lets d be attempted, or warned about, when it is due.
 func (q *Queue) reschedule(d *Delivery) {
-	if it := q.hint(d); it != nil {
-		q.sched.push(d.Destination, *it)
+	if h := q.hint(d); h != nil {
+		q.sched.push(d.Destination, *h)
 	}
 }
 
 // hint returns what the schedule needs to know of d; nil when it is not to be
 // attempted.
-func (q *Queue) hint(d *Delivery) *item {
+func (q *Queue) hint(d *Delivery) *hint {
 	if d.Held || d.Open() == 0 {
 		return nil
 	}
-	return &item{due: q.opts.Retry.due(d).UnixMilli(), id: d.ID, index: d.Index, warned: d.Warned}
+	c := q.classes.of(d.Class)
+	return &hint{class: c, priority: d.Priority, item: item{due: c.Retry.due(d).UnixMilli(), id: d.ID, index: d.Index, warned: d.Warned}}
 }
+
+// retry returns the retry policy of a class.
+func (q *Queue) retry(class string) *RetryPolicy { return &q.classes.of(class).Retry }

@@ -2,121 +2,151 @@ package queue
 
 import (
 	"container/heap"
+	"container/list"
 	"context"
 	"sync"
 	"time"
 )
 
-// schedule knows what is due where. Deliveries wait by destination; a
-// destination with something due stands in line for a worker, one that has to
-// wait stands in a heap of timers. Destinations are served in turn, so that a
-// long backlog at one never delays another, and one that does not answer
-// costs a single attempt per interval however much waits behind it.
+// The schedule decides which delivery is attempted next. Its model:
 //
-// What stands here is a hint: the record in the index decides, and a hint
-// that does not match its record is dropped (see Queue.attempt). So nothing
-// needs to be searched here when an operator changes a record.
+// Deliveries wait by destination, and there by message class and priority: what
+// waits together is a flow, a heap of hints ordered by when they are due. What
+// stands in a hint is not the truth: the record in the index decides, and a hint
+// that does not match its record is dropped (see Queue.attempt). So nothing needs
+// to be searched here when an operator changes a record.
+//
+// Each destination has a standing, by what its last attempts came to:
+//
+//	proven    it answered within slowAfter
+//	unproven  nothing is known of it
+//	suspect   no host took a session, or it takes long to answer
+//
+// Attempts run in two lanes, so that destinations that cost time never take the
+// places of those that do not. Proven ones start in the fast lane, all others in
+// the slow one; an attempt that has run for slowAfter moves from the fast lane
+// to the slow one while that has room. Of the slow lane, suspect destinations
+// may use eight tenths, and these and unproven ones together nine, so that an
+// unproven one finds a place among any number of dead ones, and what turns out
+// to be slow can leave the fast lane. Where others wait for its place, an attempt
+// at a proven or unproven destination has slowAfter to reach a host: then it is
+// put off, and made again, with all the time that it may take, among the suspect
+// ones. So to find out that a destination is dead costs a place for slowAfter,
+// however long the time-outs are.
+//
+// A flow with something due stands in one of three lines, one for each
+// standing, as long as its destination may have more connections; one that has
+// to wait stands, by its destination, in a heap of timers. Each place goes to
+// the class that has least of its share of the lane, and within the class to the
+// flow that has waited longest (see line and Class). Where a destination has no
+// connection left, the next one that ends goes to its highest class and priority,
+// and in every tenth turn to a lower one (see destination.choose).
+//
+// A destination where no host took a session is left alone for the first
+// interval of the retry list of what waits there, and is then tried with one
+// attempt at a time until one succeeds. That costs one attempt per interval
+// however much waits behind it. A destination on hold stands nowhere.
 type schedule struct {
 	mu           sync.Mutex
+	classes      *classes
 	destinations map[string]*destination
-	ready        []*destination // in line for a worker, oldest first
 	timers       timers
 	inFlight     map[deliveryKey]struct{}
-	workers      int
-	maxWorkers   int
+	fast, slow   *lane
+	started      [standings]int // attempts that started in the slow lane, by standing
+	lines        [standings]line
+	watched      list.List            // of *worker: attempts in order of their start, until slowAfter
+	late         [standings]list.List // of *worker: older ones in the fast lane, and of unproven destinations
+	leaving      [standings]int       // attempts that were put off and have not ended yet
+	idle         list.List            // of *destination: nothing to do there, longest first
 	perDest      int
 	stopping     bool
 	wake         chan struct{} // holds one token when something changed
 }
 
-// destination is a next hop and what waits for it.
-type destination struct {
-	name    string
-	items   items
-	workers int
-	ready   bool
-	// pausedUntil, in Unix milliseconds, is set when no host took a session.
-	// One attempt is then made at a time, until one succeeds.
-	pausedUntil int64
-	probing     bool
-	wake        int64 // where it stands in timers
-	position    int   // in timers; -1 when not there
-}
+// slowAfter is how long an attempt may take in the fast lane.
+const slowAfter = 3 * time.Second
 
-// item is a hint that something is to be done for a delivery at a time.
-type item struct {
-	due    int64 // Unix milliseconds
-	id     ID
-	index  uint16
-	warned bool
-}
-
-func (it item) key() deliveryKey { return deliveryKey{it.id, it.index} }
-
-func newSchedule(maxWorkers, perDest int) *schedule {
-	return &schedule{
-		destinations: map[string]*destination{}, inFlight: map[deliveryKey]struct{}{},
-		maxWorkers: maxWorkers, perDest: perDest, wake: make(chan struct{}, 1),
+func newSchedule(c *classes, workers, slowWorkers, perDest int) *schedule {
+	s := &schedule{
+		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]struct{}{},
+		fast: newLane(workers, c), slow: newLane(slowWorkers, c), perDest: perDest, wake: make(chan struct{}, 1),
 	}
+	for i := range s.lines {
+		s.lines[i] = newLine(c)
+	}
+	return s
 }
 
 func nowMillis() int64 { return time.Now().UnixMilli() }
 
 // push adds a hint.
-func (s *schedule) push(name string, it item) {
+func (s *schedule) push(name string, h hint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pushLocked(name, it)
+	s.pushLocked(name, h)
 }
 
-func (s *schedule) pushLocked(name string, it item) {
+func (s *schedule) pushLocked(name string, h hint) {
+	d := s.destination(name)
+	if f := d.flow(h.class, h.priority); h.wanted {
+		f.wanted = append(f.wanted, items{h.item})
+	} else {
+		f.items.push(h.item)
+	}
+	s.place(d)
+}
+
+// destination returns the destination of that name, with something to do.
+func (s *schedule) destination(name string) *destination {
 	d := s.destinations[name]
 	if d == nil {
 		d = &destination{name: name, position: -1}
 		s.destinations[name] = d
 	}
-	heap.Push(&d.items, it)
-	s.place(d)
+	if d.resting != nil {
+		s.idle.Remove(d.resting)
+		d.resting = nil
+	}
+	return d
 }
 
-// place puts d where it belongs now: in line, among the timers, or nowhere.
+// place puts d where it belongs now: its flows in line, itself among the
+// timers, or nowhere.
 func (s *schedule) place(d *destination) {
-	if d.ready {
-		return
+	now := nowMillis()
+	for !d.held && d.workers+d.lined < s.limit(d) {
+		f := d.choose(now, false)
+		if f == nil {
+			break
+		}
+		f.lined = true
+		d.lined++
+		s.lines[d.standing].push(f)
+		s.signal()
 	}
 	at, waits := d.nextWake()
 	switch {
-	case !waits:
-		s.removeTimer(d)
-		if d.workers == 0 && len(d.items) == 0 && d.pausedUntil == 0 {
-			delete(s.destinations, d.name)
-		}
-	case d.workers >= s.limit(d):
+	case d.held || d.workers+d.lined > 0 && d.workers+d.lined >= s.limit(d):
 		s.removeTimer(d) // a worker that ends places it anew
-	case at <= nowMillis():
-		s.removeTimer(d)
-		d.ready = true
-		s.ready = append(s.ready, d)
-		s.signal()
-	default:
+	case waits:
 		s.setTimer(d, at)
+	default:
+		s.removeTimer(d)
+		s.rest(d)
 	}
 }
 
-// nextWake returns when d has something to do. A pause ends by itself, also
-// when nothing waits any more.
-func (d *destination) nextWake() (at int64, ok bool) {
-	if len(d.items) == 0 {
-		return d.pausedUntil, d.pausedUntil != 0 && d.workers == 0
-	}
-	return max(d.items[0].due, d.pausedUntil), true
-}
-
+// limit is how many connections d may have. What is slow gets a quarter of the
+// places that are still free, so that a few such destinations do not take all.
 func (s *schedule) limit(d *destination) int {
-	if d.probing {
+	switch {
+	case d.probing:
 		return 1
+	case d.standing == proven:
+		return s.perDest
 	}
-	return s.perDest
+	return max(1, min(s.perDest, s.free(d.standing)/4))
 }
 
 func (s *schedule) signal() {
@@ -127,7 +157,7 @@ func (s *schedule) signal() {
 }
 
 // run starts workers as long as ctx lasts. start must not block.
-func (s *schedule) run(ctx context.Context, start func(*destination)) {
+func (s *schedule) run(ctx context.Context, start func(*worker)) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -146,143 +176,107 @@ func (s *schedule) run(ctx context.Context, start func(*destination)) {
 
 // dispatch starts what can be started and returns how long nothing more will
 // be due by itself.
-func (s *schedule) dispatch(start func(*destination)) time.Duration {
+func (s *schedule) dispatch(start func(*worker)) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := nowMillis()
 	for len(s.timers) > 0 && s.timers[0].wake <= now {
-		s.place(s.timers[0])
+		d := s.timers[0]
+		s.removeTimer(d)
+		s.place(d)
 	}
-	for len(s.ready) > 0 && s.workers < s.maxWorkers {
-		d := s.ready[0]
-		s.ready = s.ready[1:]
-		d.ready = false
-		s.endPause(d, now)
-		if at, waits := d.nextWake(); waits && at <= now && len(d.items) > 0 && d.workers < s.limit(d) {
+	s.sweep(now)
+	s.forget(now)
+	for standing := range s.lines {
+		s.serve(standing, now, start)
+	}
+	wait := time.Hour
+	if len(s.timers) > 0 {
+		wait = time.Duration(s.timers[0].wake-now) * time.Millisecond
+	}
+	if oldest := s.watched.Front(); oldest != nil {
+		wait = min(wait, time.Until(oldest.Value.(*worker).since.Add(slowAfter)))
+	}
+	return max(wait, time.Millisecond)
+}
+
+// serve starts workers for one line as long as there are places.
+func (s *schedule) serve(standing int, now int64, start func(*worker)) {
+	line, lane := &s.lines[standing], s.slow
+	if standing == proven {
+		lane = s.fast
+	}
+	for line.length > 0 && s.free(standing) > 0 {
+		f := line.pop(lane)
+		d := f.destination
+		f.lined = false
+		d.lined--
+		if d.standing == standing && !d.held && d.workers < s.limit(d) && f.ready(now) {
+			w := &worker{destination: d, flow: f, lane: lane, standing: standing}
 			d.workers++
-			s.workers++
-			start(d)
+			s.started[standing]++
+			lane.add(f.class)
+			start(w)
 		}
 		s.place(d) // to the end of the line, if more is due
 	}
-	if len(s.timers) == 0 {
-		return time.Hour
-	}
-	return time.Duration(max(s.timers[0].wake-now, 1)) * time.Millisecond
 }
 
-// endPause lets one attempt through when the pause is over.
-func (s *schedule) endPause(d *destination, now int64) {
-	if d.pausedUntil != 0 && d.pausedUntil <= now {
-		d.pausedUntil = 0
+// free returns how many more attempts may start for destinations of a standing.
+func (s *schedule) free(standing int) int {
+	switch standing {
+	case proven:
+		return s.fast.free()
+	case suspect:
+		return min(s.part(8)-s.started[suspect], s.free(unproven))
 	}
+	return min(s.part(9)-s.started[suspect]-s.started[unproven], s.slow.free())
 }
 
-// take gives a worker of d the next delivery that is due. When there is none,
-// or it is another destination's turn, the worker has ended.
-func (s *schedule) take(d *destination, first bool) (deliveryKey, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := nowMillis()
-	turnOver := !first && s.workers >= s.maxWorkers && len(s.ready) > 0
-	if !s.stopping && !turnOver && d.pausedUntil <= now && d.workers <= s.limit(d) {
-		for len(d.items) > 0 && d.items[0].due <= now {
-			it := heap.Pop(&d.items).(item)
-			if _, busy := s.inFlight[it.key()]; !busy {
-				s.inFlight[it.key()] = struct{}{}
-				return it.key(), true
-			}
+// part returns some tenths of the slow lane, at least one place.
+func (s *schedule) part(tenths int) int { return max(1, s.slow.places*tenths/10) }
+
+// sweep looks after attempts that have run for slowAfter. Their destinations
+// are known to be slow from then on, unless they answered another attempt
+// meanwhile.
+func (s *schedule) sweep(now int64) {
+	for e := s.watched.Front(); e != nil && now >= e.Value.(*worker).since.Add(slowAfter).UnixMilli(); e = s.watched.Front() {
+		w := e.Value.(*worker)
+		if d := w.destination; d.answered.Before(w.since) {
+			d.standing = suspect
+		}
+		w.leave()
+		if w.standing != suspect {
+			w.join(&s.late[w.standing])
 		}
 	}
-	d.workers--
-	s.workers--
-	s.place(d)
-	s.signal()
-	return deliveryKey{}, false
-}
-
-// done ends the flight of a delivery, and says when it is due again unless it
-// is over.
-func (s *schedule) done(key deliveryKey, name string, again *item) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.inFlight, key)
-	if again != nil {
-		s.pushLocked(name, *again)
+	for late := &s.late[proven]; late.Len() > 0 && s.slow.free() > 0; {
+		w := late.Front().Value.(*worker)
+		w.leave()
+		w.lane.remove(w.flow.class)
+		w.lane = s.slow
+		w.lane.add(w.flow.class)
 	}
+	s.putOff(proven)
+	s.putOff(unproven)
 }
 
-// pause keeps d from being tried before until. Attempts that were under way
-// when the first of them failed do not lengthen the pause.
-func (s *schedule) pause(d *destination, until time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d.probing = true
-	if d.pausedUntil <= nowMillis() {
-		d.pausedUntil = until.UnixMilli()
-	}
-}
-
-// reached opens d again after a host took a session.
-func (s *schedule) reached(d *destination) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d.pausedUntil, d.probing = 0, false
-}
-
-// wakeUp ends the pause of a destination at an operator's wish.
-func (s *schedule) wakeUp(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d := s.destinations[name]; d != nil && d.pausedUntil != 0 {
-		d.pausedUntil = nowMillis()
-		s.place(d)
-	}
-}
-
-// pausedUntil returns until when a destination is not tried; zero when it is.
-func (s *schedule) pausedUntil(name string) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d := s.destinations[name]; d != nil && d.pausedUntil > nowMillis() {
-		return time.UnixMilli(d.pausedUntil)
-	}
-	return time.Time{}
-}
-
-// count returns how many destinations have something waiting or in flight, and
-// how many of them are not tried before some later time.
-func (s *schedule) count() (all, paused int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := nowMillis()
-	for _, d := range s.destinations {
-		if d.pausedUntil > now {
-			paused++
+// putOff ends as many late attempts as there are flows that wait for their
+// places, but for those that have reached a host.
+func (s *schedule) putOff(standing int) {
+	for late := &s.late[standing]; late.Len() > 0 && s.free(standing) <= 0 && s.leaving[standing] < s.lines[standing].length; {
+		w := late.Front().Value.(*worker)
+		w.leave()
+		if w.reached || w.cancel == nil {
+			continue
 		}
+		w.putOff, w.destination.standing = true, suspect
+		s.leaving[standing]++
+		w.cancel()
 	}
-	return int64(len(s.destinations)), paused
 }
 
-// overdue takes out of the line what waits for d and that want selects.
-func (s *schedule) overdue(d *destination, want func(item) bool) []deliveryKey {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var keys []deliveryKey
-	kept := d.items[:0]
-	for _, it := range d.items {
-		if _, busy := s.inFlight[it.key()]; !busy && want(it) {
-			s.inFlight[it.key()] = struct{}{}
-			keys = append(keys, it.key())
-		} else {
-			kept = append(kept, it)
-		}
-	}
-	d.items = kept
-	heap.Init(&d.items)
-	return keys
-}
-
+// setTimer has d placed anew at a time.
 func (s *schedule) setTimer(d *destination, at int64) {
 	d.wake = at
 	if d.position < 0 {
@@ -299,47 +293,4 @@ func (s *schedule) removeTimer(d *destination) {
 	if d.position >= 0 {
 		heap.Remove(&s.timers, d.position)
 	}
-}
-
-// items is a heap of hints, the earliest first; what is due together leaves
-// in the order of its arrival.
-type items []item
-
-func (h items) Len() int { return len(h) }
-func (h items) Less(i, j int) bool {
-	if h[i].due != h[j].due {
-		return h[i].due < h[j].due
-	}
-	return h[i].id < h[j].id
-}
-func (h items) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *items) Push(x any)   { *h = append(*h, x.(item)) }
-func (h *items) Pop() any {
-	last := len(*h) - 1
-	x := (*h)[last]
-	*h = (*h)[:last]
-	return x
-}
-
-// timers is a heap of waiting destinations, the earliest first.
-type timers []*destination
-
-func (h timers) Len() int           { return len(h) }
-func (h timers) Less(i, j int) bool { return h[i].wake < h[j].wake }
-func (h timers) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].position, h[j].position = i, j
-}
-func (h *timers) Push(x any) {
-	d := x.(*destination)
-	d.position = len(*h)
-	*h = append(*h, d)
-}
-func (h *timers) Pop() any {
-	last := len(*h) - 1
-	d := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	d.position = -1
-	return d
 }

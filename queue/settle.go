@@ -15,6 +15,7 @@ type settlement struct {
 	queue         *Queue
 	message       *Message
 	before, after *Delivery
+	retry         *RetryPolicy // of the message's class
 	now           time.Time
 	tried         []int       // recipients whose result counts, by index
 	results       []Recipient // the same, as they were written
@@ -57,8 +58,8 @@ func (q *Queue) settle(to *destination, m *Message, d *Delivery, out Outcome) {
 func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 	after := *d
 	after.Recipients = slices.Clone(d.Recipients)
-	s := &settlement{queue: q, message: m, before: d, after: &after, now: time.Now()}
-	ended := !s.now.Before(q.opts.Retry.expiry(m.begin()))
+	s := &settlement{queue: q, message: m, before: d, after: &after, retry: q.retry(m.Class), now: time.Now()}
+	ended := !s.now.Before(s.retry.expiry(m.begin()))
 	results := out.Results
 	for i := range after.Recipients {
 		r := &after.Recipients[i]
@@ -80,7 +81,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 	}
 	if len(s.tried) > 0 {
 		after.Attempts++
-		after.Next = q.opts.Retry.next(m.begin(), after.Attempts, s.now, q.opts.Rand())
+		after.Next = s.retry.next(m.begin(), after.Attempts, s.now, q.opts.Rand())
 	}
 	s.selectReports(out)
 	return s
@@ -89,7 +90,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 // selectReports says of whom the sender is to hear. Nothing ever answers a
 // null reverse-path (RFC 5321 §4.5.5, RFC 3461 §6.1).
 func (s *settlement) selectReports(out Outcome) {
-	warn := s.queue.opts.Retry.warnAt(s.message.begin())
+	warn := s.retry.warnAt(s.message.begin())
 	warnNow := !s.after.Warned && !warn.IsZero() && !s.now.Before(warn)
 	if warnNow {
 		s.after.Warned = true
@@ -138,7 +139,7 @@ func (s *settlement) compose() error {
 func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepared, error) {
 	draft := s.queue.NewDraft()
 	eightBit, utf8, err := s.queue.opts.Reporter.Compose(draft, Report{
-		Kind: kind, Message: s.message, Recipients: recipients, RetryUntil: s.queue.opts.Retry.expiry(s.message.begin()),
+		Kind: kind, Message: s.message, Recipients: recipients, RetryUntil: s.retry.expiry(s.message.begin()),
 	})
 	if err != nil {
 		draft.Discard()
@@ -168,7 +169,7 @@ func (s *settlement) postpone() {
 		}
 	}
 	s.after.Warned = s.before.Warned
-	s.after.Next = s.now.Add(s.queue.opts.Retry.interval(1, 0))
+	s.after.Next = s.now.Add(s.retry.interval(1, 0))
 }
 
 // encode makes what the committer is to write, so that it need not. Once it is

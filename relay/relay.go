@@ -105,7 +105,7 @@ func (r *Relay) openQueue() error {
 			Intervals: intervals(r.config.Queue.Retry), Jitter: r.config.Queue.Jitter,
 			Lifetime: time.Duration(r.config.Queue.Lifetime), WarnAfter: time.Duration(r.config.Queue.WarnAfter),
 		},
-		Workers: r.config.Delivery.Workers, PerDestination: r.config.Delivery.ConnectionsPerDestination,
+		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: r.config.Delivery.ConnectionsPerDestination,
 		MinFree: int64(r.config.Queue.MinFree), Log: r.log, Metrics: r.metrics,
 	})
 	r.outbound, r.queue = out, q

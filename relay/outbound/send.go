@@ -28,6 +28,7 @@ const (
 // transactions as the host's limit asks for (RFC 9422).
 func (a *attempt) send(ctx context.Context, h hop, s *session) ending {
 	a.reached = true
+	queue.Reached(ctx)
 	defer a.outbound.pool.put(s)
 	for todo := slices.Clone(a.left); len(todo) > 0; {
 		n := len(todo)

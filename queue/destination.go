@@ -1,0 +1,226 @@
+package queue
+
+import (
+	"cmp"
+	"container/list"
+	"slices"
+	"time"
+)
+
+// Standings of a destination.
+const (
+	unproven = iota // nothing is known of it
+	proven          // it answered within slowAfter
+	suspect         // no host took a session, or it is slow
+	standings
+)
+
+// destination is a next hop and what waits for it.
+type destination struct {
+	name     string
+	flows    []*flow // the highest class and priority first; most have one
+	workers  int
+	lined    int // flows in line
+	standing int
+	answered time.Time // when an attempt last ended within slowAfter
+	held     bool
+	// pausedSince, in Unix milliseconds, is when no host took a session; 0
+	// when it is not paused. One attempt is then made at a time, until one
+	// succeeds.
+	pausedSince int64
+	jitter      float64 // of the pause
+	probing     bool
+	wanted      time.Time     // when an operator asked for everything to be tried
+	wake        int64         // where it stands in timers
+	position    int           // in timers; -1 when not there
+	resting     *list.Element // in schedule.idle; nil when there is something to do
+	restingFrom int64
+}
+
+// flow is what waits for one destination in one class with one priority.
+type flow struct {
+	destination *destination
+	class       *class
+	priority    int8 // MT-PRIORITY (RFC 6710)
+	items       items
+	wanted      []items // to be tried at an operator's wish, whenever they are due
+	lined       bool
+	passed      int // turns that went to higher flows meanwhile
+}
+
+// item is a hint that something is to be done for a delivery at a time.
+type item struct {
+	due    int64 // Unix milliseconds
+	id     ID
+	index  uint16
+	warned bool
+}
+
+// hint is an item and where it belongs.
+type hint struct {
+	class    *class
+	priority int8
+	item     item
+	wanted   bool // whenever it is due
+}
+
+func (it item) key() deliveryKey { return deliveryKey{it.id, it.index} }
+
+// maxPassed is how many turns in a row higher flows may have at a destination
+// while a lower one has something due.
+const maxPassed = 9
+
+// flow returns the flow of a class and priority.
+func (d *destination) flow(c *class, priority int8) *flow {
+	for _, f := range d.flows {
+		if f.class == c && f.priority == priority {
+			return f
+		}
+	}
+	f := &flow{destination: d, class: c, priority: priority}
+	at, _ := slices.BinarySearchFunc(d.flows, f, compareFlows)
+	d.flows = slices.Insert(d.flows, at, f)
+	return f
+}
+
+// compareFlows puts the one first that goes first.
+func compareFlows(a, b *flow) int {
+	return cmp.Or(cmp.Compare(a.class.index, b.class.index), cmp.Compare(b.priority, a.priority))
+}
+
+// choose returns the flow whose turn it is: the highest one with something due,
+// unless a lower one was passed over too often; nil when nothing is due.
+// Flows that are in line already count only where lined is true.
+func (d *destination) choose(now int64, lined bool) *flow {
+	var first *flow
+	for _, f := range d.flows {
+		if f.lined && !lined || !f.ready(now) {
+			continue
+		}
+		if f.passed >= maxPassed {
+			return f
+		}
+		if first == nil {
+			first = f
+		}
+	}
+	return first
+}
+
+// pass notes that f had its turn and lower flows had not.
+func (d *destination) pass(f *flow, now int64) {
+	f.passed = 0
+	if len(d.flows) == 1 {
+		return
+	}
+	for _, other := range d.flows {
+		if compareFlows(other, f) > 0 && other.ready(now) {
+			other.passed++
+		}
+	}
+}
+
+// ready reports whether an attempt may be made now.
+func (f *flow) ready(now int64) bool {
+	at, ok := f.nextWake()
+	return ok && at <= now
+}
+
+// nextWake returns when something is to be done; false is never.
+func (f *flow) nextWake() (at int64, ok bool) {
+	switch {
+	case len(f.wanted) > 0:
+		at = 0
+	case len(f.items) > 0:
+		at = f.items[0].due
+	default:
+		return 0, false
+	}
+	return max(at, f.pausedUntil()), true
+}
+
+// pausedUntil returns when the destination may be tried for this flow; 0 when
+// it is not paused.
+func (f *flow) pausedUntil() int64 { return f.destination.pausedUntil(f.class) }
+
+func (d *destination) pausedUntil(c *class) int64 {
+	if d.pausedSince == 0 {
+		return 0
+	}
+	return d.pausedSince + c.Retry.interval(1, d.jitter).Milliseconds()
+}
+
+// next takes the first hint of a flow that has one.
+func (f *flow) next() claim {
+	if len(f.wanted) > 0 {
+		c := claim{f.wanted[0].pop().key(), f.destination.wanted}
+		if len(f.wanted[0]) == 0 {
+			f.wanted = f.wanted[1:]
+		}
+		return c
+	}
+	return claim{key: f.items.pop().key()}
+}
+
+// remove takes out what want selects.
+func (f *flow) remove(want func(item) bool) {
+	f.items.remove(want)
+	for i := range f.wanted {
+		f.wanted[i].remove(want)
+	}
+	f.wanted = slices.DeleteFunc(f.wanted, func(h items) bool { return len(h) == 0 })
+}
+
+// nextWake returns when d has something to do that is not in line.
+func (d *destination) nextWake() (at int64, ok bool) {
+	for _, f := range d.flows {
+		if next, waits := f.nextWake(); waits && !f.lined && (!ok || next < at) {
+			at, ok = next, true
+		}
+	}
+	return at, ok
+}
+
+// empty reports whether nothing waits for d.
+func (d *destination) empty() bool {
+	for _, f := range d.flows {
+		if len(f.items) > 0 || len(f.wanted) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	// maxIdle is how many destinations with nothing to do are remembered for
+	// their standing, and idleFor how long.
+	maxIdle = 100_000
+	idleFor = time.Hour
+)
+
+// rest remembers the standing of a destination that has nothing to do.
+func (s *schedule) rest(d *destination) {
+	if d.workers > 0 || d.lined > 0 || d.held || d.resting != nil || !d.empty() {
+		return
+	}
+	d.flows = nil
+	if d.standing == unproven {
+		delete(s.destinations, d.name)
+		return
+	}
+	d.restingFrom = nowMillis()
+	d.resting = s.idle.PushBack(d)
+	s.forget(d.restingFrom)
+}
+
+// forget drops destinations that have had nothing to do for long.
+func (s *schedule) forget(now int64) {
+	for e := s.idle.Front(); e != nil; e = s.idle.Front() {
+		d := e.Value.(*destination)
+		if s.idle.Len() <= maxIdle && now < d.restingFrom+idleFor.Milliseconds() {
+			return
+		}
+		s.idle.Remove(e)
+		delete(s.destinations, d.name)
+	}
+}

@@ -1,0 +1,106 @@
+package queue
+
+import (
+	"time"
+)
+
+// What attempts and operators say about destinations.
+
+// pause leaves the destination alone, for no host took a session. Attempts
+// that were under way when the first of them failed do not lengthen the pause.
+func (s *schedule) pause(w *worker, jitter float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := w.destination
+	d.probing, d.standing = true, suspect
+	if d.pausedSince < w.since.UnixMilli() {
+		d.pausedSince, d.jitter = nowMillis(), jitter
+	}
+}
+
+// reached opens the destination again after a host took a session.
+func (s *schedule) reached(w *worker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, now := w.destination, time.Now()
+	d.pausedSince, d.probing = 0, false
+	switch {
+	case now.Sub(w.since) < slowAfter:
+		d.standing, d.answered = proven, now
+	case d.answered.Before(w.since):
+		d.standing = suspect
+	}
+	s.place(d)
+}
+
+// done ends the flight of a delivery, and says when it is due again unless it
+// is over.
+func (s *schedule) done(key deliveryKey, name string, again *hint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inFlight, key)
+	if again != nil {
+		s.pushLocked(name, *again)
+	}
+}
+
+// wakeUp ends the pause of a destination at an operator's wish.
+func (s *schedule) wakeUp(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.destinations[name]; d != nil && d.pausedSince != 0 {
+		d.pausedSince = 0
+		s.place(d)
+	}
+}
+
+// pausedUntil returns until when a destination is not tried for a class; zero
+// when it is.
+func (s *schedule) pausedUntil(name string, c *class) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.destinations[name]; d != nil && d.pausedUntil(c) > nowMillis() {
+		return time.UnixMilli(d.pausedUntil(c))
+	}
+	return time.Time{}
+}
+
+// scheduleStats says how the schedule stands.
+type scheduleStats struct {
+	destinations, paused int64 // with something waiting or in flight, and how many of them are not tried now
+	fast, slow           int64 // attempts in each lane
+}
+
+func (s *schedule) stats() scheduleStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stats := scheduleStats{
+		destinations: int64(len(s.destinations) - s.idle.Len()), fast: int64(s.fast.used), slow: int64(s.slow.used),
+	}
+	now := nowMillis()
+	for _, d := range s.destinations {
+		if at, waits := d.nextWake(); d.pausedSince != 0 && waits && at > now {
+			stats.paused++
+		}
+	}
+	return stats
+}
+
+// pick takes out of the line what waits for d and that want selects.
+func (s *schedule) pick(d *destination, want func(*class, item) bool) []deliveryKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys []deliveryKey
+	for _, f := range d.flows {
+		f.remove(func(it item) bool {
+			_, busy := s.inFlight[it.key()]
+			if busy || !want(f.class, it) {
+				return false
+			}
+			s.inFlight[it.key()] = struct{}{}
+			keys = append(keys, it.key())
+			return true
+		})
+	}
+	return keys
+}
