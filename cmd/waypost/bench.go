@@ -4,83 +4,129 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"waypost/cmd/waypost/internal/bench"
 	"waypost/configs"
-	"waypost/relay"
 )
 
 // benchOptions are the flags of bench.
 type benchOptions struct {
 	bench.Load
-	size configs.Size
-	sink string
+	sizes, bodies string
+	sink          string
+	pid           int
+	drain         bool
+	patience      time.Duration
+	json          bool
 }
 
 func (p *program) benchCommand() *cobra.Command {
-	o := &benchOptions{size: 5120}
+	o := &benchOptions{}
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure how fast a relay takes and delivers mail",
+		Short: "Measure how fast a relay takes and delivers mail, and whether it loses any",
 		Long: `Sends messages over many sessions at once, and prints how many a second were
-acknowledged and how long the acknowledgements took. Everything is on loopback.
+acknowledged, how long that took, how many a second arrived, how long after
+their beginning, and whether any was lost, doubled or damaged. It loads
+addresses of this host and of private networks only.
 
 Without --target it measures waypost itself, with a queue of its own in a
-temporary directory: first what it takes while the next hop is down, then what
-goes through it to a receiver that counts. Give TMPDIR a directory on the disk
-that matters.
+temporary directory: first what it takes while the next hop is down and how fast
+it delivers that afterwards, then what goes through it to a receiver. Give
+TMPDIR a directory on the disk that matters.
 
-With --target it sends to whatever listens there. If that relay sends on to the
-address of --sink, the messages are counted there, too.`,
-		Example: "  waypost bench\n  waypost bench --target 127.0.0.1:2525 --sink 127.0.0.1:2600 --messages 20000",
-		Args:    noArguments,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.bench(cmd.Context(), o) },
+With --target it sends to whatever relay listens there. If that relay sends on
+to the address of --sink, what arrives is counted. With --drain that address is
+listened on only when all is sent: have the relay try at once when it is, and
+the last row is how fast it delivers what it has. With --pid the processor time
+and the memory of that process and all its descendants are measured, too.
+
+Sizes and bodies can be mixed: "2kB:10,20kB:5,1MB:1" is ten, five and one of
+sixteen messages. It exits with 65 when anything was lost, doubled or damaged.`,
+		Example: "  waypost bench\n" +
+			"  waypost bench --target 127.0.0.1:25 --sink 127.0.0.1:2600 --pid $(cat /var/spool/postfix/pid/master.pid)\n" +
+			"  waypost bench --target 127.0.0.1:25 --sink 127.0.0.1:2600 --drain --messages 100000\n" +
+			"  waypost bench --target 127.0.0.1:25 --sink 127.0.0.1:2600 --sessions 1 --per-session 1 --rate 4 --messages 100",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.bench(cmd.Context(), o) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Target, "target", "", "send to this `address` and port instead of a waypost of our own")
 	flags.StringVar(&o.sink, "sink", "", "count what arrives on this `address` and port")
+	flags.BoolVar(&o.drain, "drain", false, "listen on --sink only when all is sent")
+	flags.IntVar(&o.pid, "pid", 0, "measure what this `process` and its descendants use")
 	flags.IntVar(&o.Messages, "messages", 10_000, "how many messages to send")
 	flags.IntVar(&o.Sessions, "sessions", 20, "over how many sessions at once")
-	flags.TextVar(&o.size, "size", o.size, "the size of each message, such as `5120` or 50kB")
-	flags.BoolVar(&o.Reconnect, "reconnect", false, "use a new session for each message")
+	flags.IntVar(&o.PerSession, "per-session", 0, "begin a new session after so many messages; 0 is never")
+	flags.Var(&o.Recipients, "recipients", "how many recipients each message has, or from how many to how many, as `1-20`")
+	flags.StringVar(&o.sizes, "size", "5120", "the size of the messages, or several with their `weights`")
+	flags.StringVar(&o.bodies, "body", "text", "what is in them: text, dots, long or 8bit, or several with their `weights`")
+	flags.Float64Var(&o.Rate, "rate", 0, "begin so many messages a second; 0 is as many as the relay takes")
+	flags.DurationVar(&o.patience, "patience", 30*time.Second, "give up when nothing has arrived for so long")
+	flags.BoolVar(&o.json, "json", false, "a JSON array with an object for each measurement")
 	return cmd
 }
 
 func (p *program) bench(ctx context.Context, o *benchOptions) error {
-	o.Size = int(o.size)
-	if o.Messages < 1 || o.Sessions < 1 || o.Sessions > 1000 || o.Size > 50_000_000 {
-		return usageError("--messages and --sessions begin at 1, --sessions end at 1000, --size at 50MB")
-	}
-	for _, address := range []string{o.Target, o.sink} {
-		if err := onLoopback(address); err != nil {
-			return usageError("%w", err)
-		}
+	if err := o.check(); err != nil {
+		return usageError("%w", err)
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "WORK\tMESSAGES\tPER SECOND\tMEDIAN\t99 %\tWORST")
+	var reports []*benchReport
 	var err error
 	if o.Target != "" {
-		err = o.run(ctx, table, "sent", "arrived", o.sink)
+		var r *benchReport
+		r, err = o.measure(ctx, func(context.Context) error { return nil })
+		reports = append(reports, r)
 	} else {
-		err = errors.Join(o.runOwn(ctx, table, false), o.runOwn(ctx, table, true))
+		reports, err = o.runOwn(ctx)
 	}
-	return errors.Join(err, table.Flush())
+	if o.json {
+		return errors.Join(err, printJSON(p.stdout, reports))
+	}
+	return errors.Join(err, printReports(p.stdout, reports))
 }
 
-// onLoopback refuses to put load on other hosts.
-func onLoopback(address string) error {
+// check parses what flags themselves do not, and refuses what makes no sense.
+func (o *benchOptions) check() (err error) {
+	if o.Sizes, err = bench.ParseMix(o.sizes, parseSize); err != nil {
+		return fmt.Errorf("--size: %w", err)
+	}
+	if o.Bodies, err = bench.ParseMix(o.bodies, bench.ParseBody); err != nil {
+		return fmt.Errorf("--body: %w", err)
+	}
+	for _, address := range []string{o.Target, o.sink} {
+		if err := nearby(address); err != nil {
+			return err
+		}
+	}
+	switch {
+	case o.Target == "" && (o.sink != "" || o.drain || o.pid != 0):
+		return errors.New("--sink, --drain and --pid go with --target")
+	case o.drain && o.sink == "":
+		return errors.New("--drain goes with --sink")
+	case o.pid < 0 || o.patience <= 0:
+		return errors.New("--pid and --patience are positive")
+	}
+	return o.Check()
+}
+
+func parseSize(word string) (int, error) {
+	var s configs.Size
+	err := s.UnmarshalText([]byte(word))
+	return int(s), err
+}
+
+// nearby refuses to put load on strangers.
+func nearby(address string) error {
 	if address == "" {
 		return nil
 	}
@@ -88,89 +134,67 @@ func onLoopback(address string) error {
 	if err != nil {
 		return err
 	}
-	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
-		return fmt.Errorf("%s is not a loopback address", address)
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() && !ip.IsPrivate() {
+		return fmt.Errorf("%s is neither a loopback address nor one of a private network", address)
 	}
 	return nil
 }
 
-// run sends the load, and prints a row for it and one for what arrived at the
-// sink, if there is one.
-func (o *benchOptions) run(ctx context.Context, table *tabwriter.Writer, sentRow, arrivedRow, sink string) error {
+// measure sends the load, and sees what comes of it. retry is called when the
+// next hop has come back.
+func (o *benchOptions) measure(ctx context.Context, retry func(context.Context) error) (*benchReport, error) {
+	ledger := bench.NewLedger(&o.Load)
+	report := &benchReport{}
+	var tree *bench.Tree
+	var err error
+	if o.pid != 0 {
+		if tree, err = bench.Watch(o.pid); err != nil {
+			return nil, err
+		}
+	}
+	err = o.work(ctx, ledger, report, retry)
+	if tree != nil {
+		usage, e := tree.Stop()
+		report.Process = &benchProcess{Usage: usage}
+		if report.Accepted.Messages > 0 {
+			report.Process.Per1000 = usage.CPUSeconds * 1000 / float64(report.Accepted.Messages)
+		}
+		err = errors.Join(err, e)
+	}
+	if o.sink == "" {
+		return report, err
+	}
+	report.Ledger = new(ledger.Counts()) // after the processes came to rest: doubles come late
+	return report, errors.Join(err, report.verdict())
+}
+
+// work is what is measured.
+func (o *benchOptions) work(ctx context.Context, ledger *bench.Ledger, report *benchReport, retry func(context.Context) error) error {
 	var receiver *bench.Receiver
-	if sink != "" {
-		var err error
-		if receiver, err = bench.NewReceiver(sink); err != nil {
+	var err error
+	if o.sink != "" && !o.drain {
+		if receiver, err = bench.NewReceiver(o.sink, ledger); err != nil {
 			return err
 		}
-		defer receiver.Close()
+		defer func() { _ = receiver.Close() }() // it was open
 	}
-	return o.measure(ctx, table, sentRow, arrivedRow, receiver)
-}
-
-func (o *benchOptions) measure(ctx context.Context, table *tabwriter.Writer, sentRow, arrivedRow string, receiver *bench.Receiver) error {
-	start := time.Now()
-	sent, err := o.Run(ctx)
-	if err != nil {
+	err = o.Run(ctx, ledger)
+	report.Accepted = ledger.Accepted()
+	if err != nil || o.sink == "" {
 		return err
 	}
-	if sentRow != "" {
-		fmt.Fprintf(table, "%s\t%d\t%.0f\t%s\t%s\t%s\n", sentRow, sent.Messages, sent.Rate(),
-			millis(sent.Percentile(50)), millis(sent.Percentile(99)), millis(sent.Percentile(100)))
-	}
-	if receiver == nil {
-		return nil
-	}
-	last, err := receiver.Wait(ctx, o.Messages)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(table, "%s\t%d\t%.0f\t\t\t\n", arrivedRow, o.Messages, float64(o.Messages)/last.Sub(start).Seconds())
-	return nil
-}
-
-func millis(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d.Microseconds())/1000) }
-
-// runOwn measures a relay of our own: end to end, or with a next hop that is
-// down.
-func (o *benchOptions) runOwn(ctx context.Context, table *tabwriter.Writer, endToEnd bool) (err error) {
-	dir, err := os.MkdirTemp("", "waypost-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	var receiver *bench.Receiver
-	sentRow, via := "accepted, next hop down", "smtp://127.0.0.1:1"
-	if endToEnd {
-		if receiver, err = bench.NewReceiver("127.0.0.1:0"); err != nil {
+	var since time.Time
+	if o.drain {
+		since = time.Now()
+		if receiver, err = bench.NewReceiver(o.sink, ledger); err != nil {
 			return err
 		}
-		defer receiver.Close()
-		sentRow, via = "", "smtp://"+receiver.Addr().String()
+		defer func() { _ = receiver.Close() }() // it was open
+		if err := retry(ctx); err != nil {
+			return err
+		}
 	}
-	c := configs.Default()
-	c.Hostname, c.DataDir = "bench.example", dir
-	c.Queue.Ephemeral = true // wherever temporary files are
-	c.Listeners[0].Address, c.Metrics.Address = "127.0.0.1:0", ""
-	c.Limits.ConnectionsPerAddress, c.Limits.Connections = 1000, 1000
-	c.Routes = []configs.Route{{To: "*", Via: []string{via}, TLS: configs.TLSNone}}
-	// What a service logs costs time, so it is written, if only to nowhere.
-	log := slog.New(slog.NewJSONHandler(nowhere{}, nil))
-	r, err := relay.New(&c, relay.Options{Log: log})
-	if err != nil {
-		return err
-	}
-	serving, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- r.Run(serving) }()
-	o.Target = r.SMTPAddrs()[0].String()
-	err = o.measure(ctx, table, sentRow, "through to a sink", receiver)
-	stop()
-	return errors.Join(err, <-ended)
+	err = ledger.Wait(ctx, o.patience)
+	report.Arrived, report.Drained = new(ledger.ArrivedSince(since)), o.drain
+	return err
 }
-
-// nowhere takes what is written and does nothing with it. Unlike io.Discard
-// it is not recognised, so that the text is made.
-type nowhere struct{}
-
-func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
