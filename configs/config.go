@@ -1,5 +1,7 @@
 package configs
 
+import "strconv"
+
 // Config is a whole configuration. The zero value is not valid: begin with
 // [Default] or [Load].
 type Config struct {
@@ -19,6 +21,9 @@ type Config struct {
 	Listeners []Listener `toml:"listener"`
 	// TLS is the certificate that listeners present.
 	TLS TLS `toml:"tls"`
+	// Certificates are presented to clients that ask for a host in them.
+	// Default none.
+	Certificates []TLS `toml:"certificate"`
 	// Relay says for whom mail is relayed.
 	Relay Relay `toml:"relay"`
 	// Logins say what logins may do. Default none: each may use any sender.
@@ -42,6 +47,19 @@ type Config struct {
 	// Warnings tell what is valid but suspicious. [Load] and [Config.Validate]
 	// set them.
 	Warnings []Problem `toml:"-"`
+
+	places places // of what was set
+}
+
+// Place is where a key was set, as "waypost.toml:12" or the name of a variable,
+// by its path with indexes: "relay.networks[1]". It is "" for what has its
+// default. A path that was not set itself has the place of what it is part of.
+func (c *Config) Place(path string) string {
+	at := c.places.find(path)
+	if at.row == 0 {
+		return at.file
+	}
+	return at.file + ":" + strconv.Itoa(at.row)
 }
 
 // Values of Listener.Mode.
@@ -70,6 +88,14 @@ const (
 	TLSVerified = "verified"
 )
 
+// Values of Listener.TLSProfile.
+const (
+	// ProfileModern takes TLS 1.2 and later.
+	ProfileModern = "modern"
+	// ProfileLegacy takes TLS 1.0 too, for devices that know no other.
+	ProfileLegacy = "legacy"
+)
+
 // Values of Listener.Auth.
 const (
 	// AuthNone has nobody log in.
@@ -95,6 +121,11 @@ type Listener struct {
 	// AuthWithoutTLS lets clients log in where the password can be read on
 	// the way. Default false.
 	AuthWithoutTLS bool `toml:"auth_without_tls"`
+	// TLSProfile is [ProfileModern], the default, or [ProfileLegacy].
+	TLSProfile string `toml:"tls_profile"`
+	// ClientCA names a PEM file of authorities whose clients may show who they
+	// are by certificate. Default "" (none).
+	ClientCA string `toml:"client_ca"`
 	// ProxyProtocolFrom are the proxies that tell the client's address by the
 	// PROXY protocol, as in Relay.Networks. Default none.
 	ProxyProtocolFrom []string `toml:"proxy_protocol_from"`
@@ -119,6 +150,10 @@ type Relay struct {
 	// Domains are the recipients' domains for which mail is taken from anyone:
 	// "example.org" is that domain alone, ".example.org" it and all below. Default none.
 	Domains []string `toml:"domains"`
+	// Certificates are the names in client certificates, see
+	// Listener.ClientCA, that may send to anywhere: a mail address, a host, or
+	// ".domain" for all hosts below. Default none.
+	Certificates []string `toml:"certificates"`
 	// UsersFile names the file of those who may log in, "name:hash" a line.
 	// Default "" (none).
 	UsersFile string `toml:"users_file"`

@@ -66,7 +66,7 @@ func defaults(env environment) Config {
 // newListener, newLogin and newRoute are what a [[listener]], [[login]] or
 // [[route]] begins with.
 func newListener() Listener {
-	return Listener{Address: "127.0.0.1:2525", Mode: ModeRelay, Auth: AuthNone}
+	return Listener{Address: "127.0.0.1:2525", Mode: ModeRelay, Auth: AuthNone, TLSProfile: ProfileModern}
 }
 
 func newLogin() Login { return Login{Senders: []string{"*"}} }

@@ -57,6 +57,8 @@ func (s spot) grow() spot {
 	switch s.value.Interface().(type) {
 	case []Listener:
 		table = newListener()
+	case []TLS:
+		table = TLS{}
 	case []Login:
 		table = newLogin()
 	case []Route:

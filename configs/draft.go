@@ -40,6 +40,7 @@ func (d *draft) finish(fs files) (*Config, error) {
 	if len(problems) > 0 {
 		return nil, Problems(problems)
 	}
+	d.config.places = d.places
 	d.config.Warnings = inOrder(append(d.warnings, v.warnings...))
 	return &d.config, nil
 }

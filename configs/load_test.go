@@ -27,7 +27,7 @@ func TestNothingGivenIsTheDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.Warnings = nil // they depend on this host's name
+	got.Warnings, got.places = nil, nil // they depend on this host's name and environment
 	want := Default()
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("Load gives %+v\nDefault gives %+v", *got, want)
@@ -38,7 +38,7 @@ func TestNothingGivenIsTheDefault(t *testing.T) {
 }
 
 func TestDefaultListener(t *testing.T) {
-	want := Listener{Address: "127.0.0.1:2525", Mode: ModeRelay, TLS: TLSNone, Auth: AuthNone}
+	want := Listener{Address: "127.0.0.1:2525", Mode: ModeRelay, TLS: TLSNone, Auth: AuthNone, TLSProfile: ProfileModern}
 	if got := must(t, "").Listeners; !reflect.DeepEqual(got, []Listener{want}) {
 		t.Errorf("listeners %+v, want %+v", got, want)
 	}
@@ -47,7 +47,7 @@ func TestDefaultListener(t *testing.T) {
 	if got := must(t, text).Listeners; !reflect.DeepEqual(got, []Listener{want}) {
 		t.Errorf("listeners with a certificate %+v, want %+v", got, want)
 	}
-	want = Listener{Address: ":25", Mode: ModeSubmission, TLS: TLSNone, Auth: AuthNone}
+	want = Listener{Address: ":25", Mode: ModeSubmission, TLS: TLSNone, Auth: AuthNone, TLSProfile: ProfileModern}
 	if got := must(t, text+"[[listener]]\naddress = ':25'\nmode = 'submission'\ntls = 'none'").Listeners; !reflect.DeepEqual(got, []Listener{want}) {
 		t.Errorf("listeners of the file %+v, want %+v", got, want)
 	}
@@ -108,8 +108,8 @@ via = ["smtp://10.0.0.5"]
 		t.Errorf("limits %+v", c.Limits)
 	}
 	listeners := []Listener{
-		{Address: "0.0.0.0:25", Mode: ModeRelay, TLS: TLSNone, Auth: AuthNone},
-		{Address: "0.0.0.0:587", Mode: ModeSubmission, TLS: TLSNone, Auth: AuthNone},
+		{Address: "0.0.0.0:25", Mode: ModeRelay, TLS: TLSNone, Auth: AuthNone, TLSProfile: ProfileModern},
+		{Address: "0.0.0.0:587", Mode: ModeSubmission, TLS: TLSNone, Auth: AuthNone, TLSProfile: ProfileModern},
 	}
 	if !reflect.DeepEqual(c.Listeners, listeners) {
 		t.Errorf("listeners %+v, want %+v", c.Listeners, listeners)

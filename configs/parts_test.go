@@ -1,8 +1,11 @@
 package configs
 
 import (
+	"crypto/x509"
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseVia(t *testing.T) {
@@ -121,5 +124,36 @@ func TestTableOfALastTable(t *testing.T) {
 	want := Problem{File: "waypost.toml", Row: 3, Column: 2, Key: "route[1].xxxxxxxx", Text: `unknown table "route.xxxxxxxx"`}
 	if len(d.problems) != 1 || d.problems[0] != want {
 		t.Errorf("problems %+v, want %+v", d.problems, want)
+	}
+}
+
+// TestExpiryIsSeenAhead has two weeks to renew a certificate.
+func TestExpiryIsSeenAhead(t *testing.T) {
+	end := time.Date(2026, 6, 30, 0, 0, 0, 0, time.UTC)
+	leaf := &x509.Certificate{NotBefore: end.AddDate(0, -3, 0), NotAfter: end}
+	for before, want := range map[time.Duration]string{
+		15 * 24 * time.Hour: "", 13 * 24 * time.Hour: "expires soon, on 2026-06-30", -time.Hour: "expired on", 200 * 24 * time.Hour: "not valid before",
+	} {
+		v := validation{}
+		v.validity("tls.certificate", "tls.crt", leaf, end.Add(-before))
+		got := ""
+		for _, w := range v.warnings {
+			got += w.Text
+		}
+		if (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%v before the end: %q, want %q", before, got, want)
+		}
+	}
+}
+
+func TestPlace(t *testing.T) {
+	c := must(t, "[relay]\nnetworks = [\n'10.0.0.1',\n'10.0.0.2']\n", "WAYPOST_RELAY_DOMAINS=a.example,b.example")
+	for path, want := range map[string]string{
+		"relay.networks[1]": "waypost.toml:4", "relay.networks": "waypost.toml:2", "relay.domains[1]": "WAYPOST_RELAY_DOMAINS",
+		"relay.users_file": "waypost.toml:1", "hostname": "", "queue.retry[0]": "",
+	} {
+		if got := c.Place(path); got != want {
+			t.Errorf("%s is at %q, want %q", path, got, want)
+		}
 	}
 }

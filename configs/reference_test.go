@@ -15,12 +15,13 @@ import (
 // withoutDefault are the keys whose default depends on the host, or that have
 // none. What the reference gives for them is an example.
 func withoutDefault() []keyPath {
-	return []keyPath{"hostname", "data_dir", "login.name", "route.to", "route.via"}
+	return []keyPath{"hostname", "data_dir", "certificate.certificate", "certificate.key", "login.name", "route.to", "route.via"}
 }
 
 func TestReferenceIsTheDefault(t *testing.T) {
 	c := must(t, string(Reference), "HOME=/h")
 	want := must(t, "", "HOME=/h")
+	c.places, want.places = nil, nil
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("the reference as it stands gives %+v, want the default %+v", c, want)
 	}
@@ -67,7 +68,7 @@ func TestReferenceHasEveryKey(t *testing.T) {
 // complete is the default with one table in each list.
 func complete() Config {
 	c := Default()
-	c.Logins, c.Routes = []Login{newLogin()}, []Route{newRoute()}
+	c.Certificates, c.Logins, c.Routes = []TLS{{}}, []Login{newLogin()}, []Route{newRoute()}
 	return c
 }
 
@@ -141,7 +142,7 @@ func TestReadmeHasEveryKey(t *testing.T) {
 		switch key {
 		case "hostname", "data_dir":
 			fallback = "computed"
-		case "login.name", "route.to", "route.via":
+		case "certificate.certificate", "certificate.key", "login.name", "route.to", "route.via":
 			fallback = "none; it must be set"
 		}
 		if e.fallback != fallback {
@@ -177,6 +178,9 @@ func checkExample(t *testing.T, key keyPath, example string) {
 	if !d.read("README.md", []byte(text)) || len(d.problems) > 0 {
 		t.Errorf("README.md: the example of %s is not valid: %v", key, Problems(d.problems))
 		return
+	}
+	if len(d.config.Certificates) == 0 {
+		d.config.Certificates = []TLS{{}}
 	}
 	if len(d.config.Logins) == 0 {
 		d.config.Logins = []Login{newLogin()}
@@ -220,6 +224,7 @@ func TestExamples(t *testing.T) {
 			// The lines that are commented out show defaults, so they change nothing.
 			form := regexp.MustCompile(`(?m)^# (\[[a-z]+\]|[a-z_]+ += .*)$`)
 			again := must(t, form.ReplaceAllString(string(text), "$1"))
+			c.places, again.places = nil, nil
 			if !reflect.DeepEqual(again, c) {
 				t.Errorf("with the defaults set it is %+v\nwithout %+v", again, c)
 			}

@@ -23,6 +23,7 @@ func (v *validation) listeners() {
 				v.fail(path+".tls", "%q needs tls.certificate and tls.key", l.TLS)
 			}
 		}
+		v.clientCA(path, l)
 		v.listenerAuth(path, l)
 		v.introducers(path+".proxy_protocol_from", l.ProxyProtocolFrom)
 		v.introducers(path+".xclient_from", l.XClientFrom)
@@ -33,8 +34,8 @@ func (v *validation) listeners() {
 func (v *validation) listenerAuth(path string, l Listener) {
 	v.oneOf(path+".auth", l.Auth, AuthNone, AuthOptional, AuthRequired)
 	if l.Auth == AuthOptional || l.Auth == AuthRequired {
-		if v.config.Relay.UsersFile == "" {
-			v.fail(path+".auth", "%q needs relay.users_file", l.Auth)
+		if v.config.Relay.UsersFile == "" && l.ClientCA == "" {
+			v.fail(path+".auth", "%q needs relay.users_file, or client_ca", l.Auth)
 		}
 		if l.TLS == TLSNone && !l.AuthWithoutTLS {
 			v.fail(path+".auth", "%q needs TLS: set tls.certificate and tls.key, or auth_without_tls where nobody can listen in", l.Auth)

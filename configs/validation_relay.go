@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
@@ -31,10 +32,26 @@ func (v *validation) relay() {
 	for i, text := range r.Domains {
 		v.relayDomain(index("relay.domains", i), text)
 	}
+	for i, name := range r.Certificates {
+		v.certificateName(index("relay.certificates", i), name)
+	}
 	if r.UsersFile != "" {
 		if _, err := v.files.Stat(r.UsersFile); v.check("relay.users_file", err) {
 			v.secrecy("relay.users_file", r.UsersFile)
 		}
+	}
+}
+
+// certificateName checks a name in client certificates.
+func (v *validation) certificateName(path, name string) {
+	switch {
+	case strings.HasPrefix(name, "."):
+		v.domain(path, name, name[1:])
+	default:
+		v.pattern(path, name)
+	}
+	if !slices.ContainsFunc(v.config.Listeners, func(l Listener) bool { return l.ClientCA != "" }) {
+		v.warn(path, "no listener has client_ca, so nobody has a certificate")
 	}
 }
 
@@ -54,7 +71,8 @@ func (v *validation) logins() {
 			v.senders(index(path+".senders", j), sender)
 		}
 	}
-	if len(v.config.Logins) > 0 && v.config.Relay.UsersFile == "" {
+	canLogIn := v.config.Relay.UsersFile != "" || slices.ContainsFunc(v.config.Listeners, func(l Listener) bool { return l.ClientCA != "" })
+	if len(v.config.Logins) > 0 && !canLogIn {
 		v.warn("login[0]", "nobody can log in without relay.users_file")
 	}
 }

@@ -70,6 +70,10 @@ type Metrics struct {
 	// [DirectionOut]) and "version" (see [TLSVersion]).
 	TLSHandshakes *prometheus.CounterVec
 
+	// CertificateExpiry is the earliest end of the certificates that listeners
+	// present, in seconds since 1970; 0 where there are none.
+	CertificateExpiry prometheus.Gauge
+
 	// CommitDuration observes the seconds that one commit of the queue took.
 	CommitDuration prometheus.Histogram
 	// CommitOperations observes how many operations shared one commit.
@@ -117,6 +121,7 @@ func (m *Metrics) makeInbound(f factory) {
 	m.AcceptedBytes = f.counter("accepted_bytes_total", "Content of acknowledged messages, in bytes as received.")
 	m.RecipientsAccepted = f.counter("recipients_accepted_total", "Recipients of acknowledged messages.")
 	m.Refused = f.counters("refused_total", "Commands and messages refused with a 4yz or 5yz reply.", label{"reason", refusals()})
+	m.CertificateExpiry = f.gauge("certificate_expiry_timestamp_seconds", "Earliest end of the certificates that listeners present, in seconds since 1970; 0 for none.")
 	m.Auth = f.counters("auth_total", "Attempts of clients to log in.", label{"mechanism", authMechanisms()}, label{"result", authResults()})
 	m.TLSHandshakes = f.counters("tls_handshakes_total", "TLS handshakes by direction and resulting version.", label{"direction", directions()}, label{"version", tlsVersions()})
 }

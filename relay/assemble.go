@@ -9,6 +9,7 @@ import (
 	"waypost/configs"
 	"waypost/metrics"
 	"waypost/relay/auth"
+	"waypost/relay/certs"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
 	"waypost/relay/route"
@@ -107,7 +108,7 @@ func families(s string) outbound.Families {
 func rules(c *configs.Config) *policy.Rules {
 	r := &policy.Rules{
 		Hostname: c.Hostname, Networks: networks(c.Relay.Networks), Domains: c.Relay.Domains,
-		LoginsMayRelay: c.Relay.LoginsMayRelay,
+		Certificates: c.Relay.Certificates, LoginsMayRelay: c.Relay.LoginsMayRelay, Place: c.Place,
 	}
 	for _, l := range c.Logins {
 		r.Logins = append(r.Logins, policy.Login{Name: l.Name, Senders: l.Senders})
@@ -180,14 +181,37 @@ func tlsMode(s string) smtpserver.TLSMode {
 	}[s]
 }
 
-// serverTLS loads the certificate; nil when none is configured.
-func serverTLS(c configs.TLS) (*tls.Config, error) {
-	if c.Certificate == "" {
+// certificates loads what listeners present; nil when nothing is configured.
+func (r *Relay) certificates() (*certs.Store, error) {
+	c := r.config
+	if c.TLS.Certificate == "" {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("load certificate: %w", err)
+	pairs := []certs.Pair{certs.Pair(c.TLS)}
+	for _, t := range c.Certificates {
+		pairs = append(pairs, certs.Pair(t))
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	return certs.Load(pairs, certs.Options{
+		Reread: func(p certs.Pair, err error) { r.reread("certificate", p.Certificate)(err) },
+		Expiry: func(end time.Time) { r.metrics.CertificateExpiry.Set(float64(end.Unix())) },
+	})
+}
+
+// listenerTLS makes the configuration of one listener; nil when it has no TLS.
+func (r *Relay) listenerTLS(l configs.Listener, store *certs.Store) (*tls.Config, error) {
+	if store == nil || l.TLS == configs.TLSNone {
+		return nil, nil
+	}
+	profile := certs.Modern
+	if l.TLSProfile == configs.ProfileLegacy {
+		profile = certs.Legacy
+	}
+	if l.ClientCA == "" {
+		return store.Config(profile, nil), nil
+	}
+	clients, err := certs.Authorities(l.ClientCA, r.reread("client authorities", l.ClientCA))
+	if err != nil {
+		return nil, err
+	}
+	return store.Config(profile, clients), nil
 }

@@ -17,7 +17,7 @@ import (
 // listed may not exist.
 var allowed = map[string][]string{
 	"cmd/waypost": {"cmd/waypost/internal/bench", "cmd/waypost/internal/sink", "cmd/waypost/internal/terminal", "configs", "metrics", "queue",
-		"relay", "relay/auth", "relay/control", "relay/smtp"},
+		"relay", "relay/auth", "relay/certs", "relay/control", "relay/smtp"},
 	"cmd/waypost/internal/bench":    {},
 	"cmd/waypost/internal/sink":     {"cmd/waypost/internal/terminal", "relay/smtp"},
 	"cmd/waypost/internal/terminal": {"relay/smtp"},
@@ -26,11 +26,12 @@ var allowed = map[string][]string{
 	"deploy":           {},
 	"metrics":          {},
 	"queue":            {"metrics", "relay/smtp"},
-	"relay":            {"configs", "metrics", "queue", "resolver", "relay/auth", "relay/control", "relay/dsn", "relay/inbound", "relay/outbound", "relay/policy", "relay/route", "relay/smtp", "relay/smtpserver"},
+	"relay":            {"configs", "metrics", "queue", "resolver", "relay/auth", "relay/certs", "relay/control", "relay/dsn", "relay/inbound", "relay/outbound", "relay/policy", "relay/route", "relay/smtp", "relay/smtpserver"},
 	"relay/auth":       {"metrics", "relay/rate", "relay/smtp", "relay/smtpserver", "relay/watch"},
+	"relay/certs":      {"relay/watch"},
 	"relay/control":    {"metrics", "queue", "relay/smtp"},
 	"relay/dsn":        {"relay/message", "relay/smtp"},
-	"relay/inbound":    {"metrics", "queue", "relay/message", "relay/policy", "relay/smtp", "relay/smtpserver"},
+	"relay/inbound":    {"metrics", "queue", "relay/auth", "relay/message", "relay/policy", "relay/smtp", "relay/smtpserver"},
 	"relay/message":    {"relay/smtp"},
 	"relay/outbound":   {"metrics", "queue", "resolver", "relay/route", "relay/smtp", "relay/smtpclient"},
 	"relay/policy":     {"relay/smtp"},

@@ -125,18 +125,22 @@ func (r *Relay) openListeners() error {
 		Hostname: r.config.Hostname, Queue: r.queue, Rules: rules(r.config), Authenticator: users,
 		MaxRecipients: r.config.Limits.Recipients, ETRN: networks(r.config.Relay.ETRN), Log: r.log, Metrics: r.metrics,
 	})
-	certificate, err := serverTLS(r.config.TLS)
+	store, err := r.certificates()
 	if err != nil {
 		return err
 	}
 	connections := smtpserver.NewConnections(r.config.Limits.Connections, r.config.Limits.ConnectionsPerAddress)
 	for _, l := range r.config.Listeners {
+		secure, err := r.listenerTLS(l, store)
+		if err != nil {
+			return err
+		}
 		ln, err := net.Listen("tcp", l.Address)
 		if err != nil {
 			return fmt.Errorf("listen for SMTP: %w", err)
 		}
 		r.smtp = append(r.smtp, ln)
-		r.servers = append(r.servers, r.newServer(l, backend, certificate, connections))
+		r.servers = append(r.servers, r.newServer(l, backend, secure, connections))
 	}
 	if address := r.config.Metrics.Address; address != "" {
 		if r.http, err = net.Listen("tcp", address); err != nil {
@@ -147,9 +151,9 @@ func (r *Relay) openListeners() error {
 	return err
 }
 
-func (r *Relay) newServer(l configs.Listener, backend smtpserver.Backend, certificate *tls.Config, connections *smtpserver.Connections) *smtpserver.Server {
+func (r *Relay) newServer(l configs.Listener, backend smtpserver.Backend, secure *tls.Config, connections *smtpserver.Connections) *smtpserver.Server {
 	return smtpserver.New(smtpserver.Options{
-		Hostname: r.config.Hostname, Backend: backend, TLS: certificate, TLSMode: tlsMode(l.TLS),
+		Hostname: r.config.Hostname, Backend: backend, TLS: secure, TLSMode: tlsMode(l.TLS),
 		Auth: authMode(l.Auth), AuthInClear: l.AuthWithoutTLS, Extensions: extensions(r.config, l),
 		ProxyFrom: networks(l.ProxyProtocolFrom), XClientFrom: networks(l.XClientFrom),
 		MaxSize: int64(r.config.Limits.MessageSize), MaxRecipients: r.config.Limits.Recipients,

@@ -5,13 +5,18 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"waypost/relay/auth"
 	"waypost/relay/policy"
 	"waypost/relay/smtp"
 )
 
 // who is the client, as policy knows it.
 func (s *session) who() policy.Client {
-	return policy.Client{Addr: s.client, Login: s.login}
+	c := policy.Client{Addr: s.client, Login: s.login}
+	if state, ok := s.conn.TLSConnectionState(); ok {
+		c.Certificates = auth.CertificateNames(state)
+	}
+	return c
 }
 
 // denied logs a decision against the client and makes its reply. metric is why,

@@ -19,6 +19,9 @@ type Rules struct {
 	Hostname string
 	// Networks are the clients that may relay anywhere.
 	Networks []netip.Prefix
+	// Certificates are the names in clients' certificates that may relay
+	// anywhere: a mail address, a host, or ".domain" for all hosts below.
+	Certificates []string
 	// Domains are the recipients' domains that are taken from anyone;
 	// ".example.org" stands for example.org and everything below.
 	Domains []string
@@ -46,6 +49,8 @@ type Client struct {
 	Addr netip.Addr
 	// Login is who has logged in; "" is nobody.
 	Login string
+	// Certificates are the names in its certificate, once that was verified.
+	Certificates []string
 }
 
 // Decision is the answer to one question.
@@ -135,6 +140,9 @@ func (r *Rules) Relay(client Client, recipient smtp.Path) Decision {
 	if i := r.trusted(client.Addr); i >= 0 {
 		return r.yes(index("relay.networks", i), "relay.networks "+r.Networks[i].String())
 	}
+	if i := r.certified(client.Certificates); i >= 0 {
+		return r.yes(index("relay.certificates", i), "relay.certificates "+r.Certificates[i])
+	}
 	// Only the domain counts. What a local part may look like (a%b, a!b,
 	// "a@b") is the business of the host that owns the mailbox (RFC 5321
 	// §2.3.11).
@@ -155,6 +163,19 @@ func (r *Rules) trusted(client netip.Addr) int {
 	for i, network := range r.Networks {
 		if network.Contains(client) {
 			return i
+		}
+	}
+	return -1
+}
+
+// certified returns the index of the certificate's name that lets a client relay
+// anywhere, or -1. ".example.org" is all hosts below example.org, and not that.
+func (r *Rules) certified(names []string) int {
+	for i, want := range r.Certificates {
+		for _, name := range names {
+			if strings.EqualFold(name, want) || strings.HasPrefix(want, ".") && len(name) > len(want) && smtp.HasSuffixFold(name, want) && !strings.Contains(name, "@") {
+				return i
+			}
 		}
 	}
 	return -1

@@ -121,3 +121,16 @@ func TestSender(t *testing.T) {
 		t.Errorf("without rules: %+v", d)
 	}
 }
+
+func TestCertificatesRelay(t *testing.T) {
+	rules := &Rules{Certificates: []string{"app.example", ".cluster.example", "ops@ok.example"}}
+	for name, want := range map[string]bool{
+		"app.example": true, "APP.example": true, "x.app.example": false, "a.cluster.example": true, "a.b.cluster.example": true,
+		"cluster.example": false, "notcluster.example": false, "ops@ok.example": true, "x@a.cluster.example": false, "": false,
+	} {
+		d := rules.Relay(Client{Certificates: []string{"other.example", name}}, path(t, "<v@evil.test>"))
+		if d.Allowed != want {
+			t.Errorf("%q: %+v", name, d)
+		}
+	}
+}

@@ -48,6 +48,11 @@ func (ca *CA) Pool() *x509.CertPool {
 	return pool
 }
 
+// Authority returns the authority's own certificate.
+func (ca *CA) Authority() tls.Certificate {
+	return tls.Certificate{Certificate: [][]byte{ca.cert.Raw}, PrivateKey: ca.key, Leaf: ca.cert}
+}
+
 // Leaf signs a server certificate for host names and IP addresses.
 func (ca *CA) Leaf(names ...string) tls.Certificate {
 	ca.t.Helper()
