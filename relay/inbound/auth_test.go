@@ -18,7 +18,10 @@ type oneUser struct{}
 
 func (oneUser) Mechanisms(smtpserver.Conn) []string { return []string{sasl.Plain} }
 
-func (oneUser) Begin(_ smtpserver.Conn, _ string, authenticated func(string)) (sasl.Server, error) {
+func (oneUser) Begin(_ smtpserver.Conn, mechanism string, authenticated func(string)) (sasl.Server, error) {
+	if mechanism != sasl.Plain {
+		return nil, gosmtp.ErrAuthUnknownMechanism
+	}
 	return sasl.NewPlainServer(func(_, user, password string) error {
 		if user != "u" || password != "p" {
 			return gosmtp.ErrAuthFailed
