@@ -33,11 +33,16 @@ type Draft struct {
 	file  *os.File
 	size  int64
 	sum   hash.Hash32
+	// committed says that content and ID belong to the queue, or will when the
+	// commit that is under way succeeds.
+	committed bool
 }
 
 // NewDraft begins a message and gives it its ID.
-func (q *Queue) NewDraft() *Draft {
-	return &Draft{queue: q, id: q.ids.next(), sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
+func (q *Queue) NewDraft() *Draft { return q.newDraft(q.ids.next()) }
+
+func (q *Queue) newDraft(id ID) *Draft {
+	return &Draft{queue: q, id: id, sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
 }
 
 // ID returns the queue ID that the message has, or will have once committed.
@@ -92,6 +97,10 @@ func (d *Draft) sync() error {
 
 // Discard gives the message up. After a successful Commit it does nothing.
 func (d *Draft) Discard() {
+	if d.committed {
+		return
+	}
+	d.queue.ids.done(d.id)
 	if d.file != nil {
 		d.file.Close()
 		// After a failed commit nobody knows whether the message is on disk.
@@ -114,6 +123,12 @@ func (d *Draft) message(env Envelope) *Message {
 func (q *Queue) contentDir() string { return filepath.Join(q.dir, contentName) }
 
 func (q *Queue) contentFile(id ID) string { return filepath.Join(q.contentDir(), id.String()) }
+
+// hasContent reports whether there is a file for the content of that ID.
+func (q *Queue) hasContent(id ID) bool {
+	_, err := os.Lstat(q.contentFile(id))
+	return err == nil
+}
 
 // openContent opens the content of a message.
 func (q *Queue) openContent(m *Message) (io.ReadCloser, error) {

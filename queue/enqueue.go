@@ -44,11 +44,16 @@ func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error)
 	if len(recipients) == 0 {
 		return nil, fmt.Errorf("enqueue %s: no recipients", d.id)
 	}
+	return d.prepareAs(env, func(m *Message) []*Delivery { return d.queue.sort(m, recipients) })
+}
+
+// prepareAs is prepare for recipients that are sorted in another way.
+func (d *Draft) prepareAs(env Envelope, sort func(*Message) []*Delivery) (*prepared, error) {
 	if env.Arrival.IsZero() {
 		env.Arrival = time.Now()
 	}
 	m := d.message(env)
-	p := &prepared{draft: d, message: m, deliveries: d.queue.sort(m, recipients), record: encodeMessage(m), tally: tally{messages: 1, bytes: m.Size}}
+	p := &prepared{draft: d, message: m, deliveries: sort(m), record: encodeMessage(m), tally: tally{messages: 1, bytes: m.Size}}
 	for _, delivery := range p.deliveries {
 		p.records = append(p.records, deliveryRow{delivery.Index, encodeDelivery(delivery)})
 		p.tally = p.tally.plus(tallyOf(delivery))
@@ -67,10 +72,15 @@ func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error)
 // sort makes deliveries of recipients: one per destination, up to maxTogether
 // recipients each.
 func (q *Queue) sort(m *Message, recipients []Recipient) []*Delivery {
+	return sortBy(m, recipients, func(r *Recipient) string { return q.opts.Router.Destination(&m.Envelope, r) })
+}
+
+// sortBy is sort with destinations from elsewhere.
+func sortBy(m *Message, recipients []Recipient, destination func(*Recipient) string) []*Delivery {
 	var all []*Delivery
 	open := make(map[string]*Delivery, 1)
 	for _, r := range recipients {
-		to := q.opts.Router.Destination(&m.Envelope, &r)
+		to := destination(&r)
 		d := open[to]
 		if d == nil || len(d.Recipients) == maxTogether {
 			d = &Delivery{
@@ -88,6 +98,8 @@ func (q *Queue) sort(m *Message, recipients []Recipient) []*Delivery {
 func (p *prepared) put(b *batch) error {
 	b.insert(p.message.ID, p.record, p.records)
 	b.count(p.message.Class, p.tally)
+	p.draft.committed = true
+	p.draft.queue.ids.done(p.message.ID) // its record shows it now
 	return nil
 }
 

@@ -66,15 +66,53 @@ func (id ID) Arrived() time.Time { return time.UnixMilli(int64(id >> counterBits
 
 func (id ID) key() []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 10), uint64(id)) }
 
-// idSource gives out IDs that always grow, also when the clock goes back.
+// idSource gives out IDs that always grow, also when the clock goes back. It
+// knows those of the drafts, which nothing else shows yet.
 type idSource struct {
-	mu   sync.Mutex
-	last ID
+	mu     sync.Mutex
+	last   ID
+	drafts map[ID]struct{}
 }
 
 func (s *idSource) next() ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = max(s.last+1, ID(time.Now().UnixMilli())<<counterBits)
+	s.take(s.last)
 	return s.last
+}
+
+// newest returns the last ID that was given.
+func (s *idSource) newest() ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// claim takes an ID that another queue gave. It fails for one that a draft
+// has, and for one of a time to come, which would draw ours after it. Whether
+// a message has it is for the caller to find out.
+func (s *idSource) claim(id ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.drafts[id]; taken || id.Arrived().After(time.Now()) {
+		return false
+	}
+	s.last = max(s.last, id)
+	s.take(id)
+	return true
+}
+
+func (s *idSource) take(id ID) {
+	if s.drafts == nil {
+		s.drafts = map[ID]struct{}{}
+	}
+	s.drafts[id] = struct{}{}
+}
+
+// done ends the draft of that ID.
+func (s *idSource) done(id ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.drafts, id)
 }

@@ -23,9 +23,11 @@ var (
 	bucketMessage  = []byte("message")
 	bucketDelivery = []byte("delivery")
 	bucketAttempt  = []byte("attempt")
-	bucketTotals   = []byte("totals") // where it is missing, everything is counted at start
+	bucketTotals   = []byte("totals")   // where it is missing, everything is counted at start
+	bucketImported = []byte("imported") // made when it is needed
 	keyFormat      = []byte("format")
 	keyApplied     = []byte("applied") // the last segment of the journal that is in here
+	keyIdentity    = []byte("identity")
 )
 
 // ErrFormat means that the index was written by another version of waypost.

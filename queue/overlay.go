@@ -10,9 +10,14 @@ import (
 type overlay struct {
 	rows   map[ID]*row
 	totals map[string]tally // of the classes whose totals changed, as they are now
+	// imports is the memory of imported messages. It stays when a message
+	// leaves.
+	imports map[origin]imported
 }
 
-func newOverlay() *overlay { return &overlay{rows: map[ID]*row{}, totals: map[string]tally{}} }
+func newOverlay() *overlay {
+	return &overlay{rows: map[ID]*row{}, totals: map[string]tally{}, imports: map[origin]imported{}}
+}
 
 // row is what is known of one message in one overlay.
 type row struct {
@@ -37,12 +42,14 @@ type deliveryRow struct {
 //	remove  ID 8
 //	attempt ID 8, index 2, number 4, length, attempt record
 //	totals  length, class, messages, queued, deferred, held, bytes
+//	import  identity of the other queue 16, ID there 8, ID here 8, day 4
 const (
 	changeInsert  = 1
 	changePut     = 2
 	changeRemove  = 3
 	changeTotals  = 4
 	changeAttempt = 5
+	changeImport  = 6
 )
 
 func (o *overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
@@ -134,6 +141,9 @@ func (o *overlay) replay(b []byte) error {
 		case changeTotals:
 			class, t := d.totals()
 			o.totals[class] = t
+		case changeImport:
+			from, as := d.imported()
+			o.imports[from] = as
 		default:
 			return fmt.Errorf("change of kind %d is of an %w", kind, ErrFormat)
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -19,10 +20,11 @@ import (
 // checkpoint brings it into the index, it stands in memory as an overlay. What
 // came and went between two checkpoints never reaches the index.
 type store struct {
-	db      *bolt.DB
-	journal *journal
-	changes []byte       // the committer's, to be used again
-	counted []classTally // the same
+	db       *bolt.DB
+	identity identity
+	journal  *journal
+	changes  []byte       // the committer's, to be used again
+	counted  []classTally // the same
 
 	mu             sync.RWMutex
 	active, frozen *overlay         // frozen is what a checkpoint is bringing in, nil without one
@@ -73,6 +75,9 @@ func (s *store) recover() error {
 	}
 	if err := s.guard(s.loadTotals); err != nil {
 		return fmt.Errorf("%w: load totals: %w", ErrStore, err)
+	}
+	if err := s.guard(s.identify); err != nil {
+		return fmt.Errorf("%w: give the queue an identity: %w", ErrStore, err)
 	}
 	old, err := segments(s.journal.dir)
 	if err != nil {
@@ -127,6 +132,9 @@ func (s *store) update(o *overlay, segment uint64) error {
 			}
 		}
 		if err := bringInTotals(tx, o); err != nil {
+			return err
+		}
+		if err := bringInImports(tx, o, day(time.Now())); err != nil {
 			return err
 		}
 		return tx.Bucket(bucketMeta).Put(keyApplied, binary.BigEndian.AppendUint64(nil, segment))
