@@ -64,6 +64,8 @@ func exitCode(err error) int {
 	switch {
 	case errors.Is(err, queue.ErrStore):
 		return exitIO
+	case errors.Is(err, queue.ErrArchive):
+		return exitData
 	case errors.Is(err, fs.ErrPermission):
 		return exitPermission
 	}
@@ -73,7 +75,7 @@ func exitCode(err error) int {
 // problemCode is for what the running waypost said.
 func problemCode(p *control.Problem) int {
 	switch p.Code {
-	case control.CodeBadRequest, control.CodeUnknownID:
+	case control.CodeBadRequest, control.CodeUnknownID, control.CodeBadArchive:
 		return exitData
 	case control.CodeDamaged, control.CodeStorage:
 		return exitIO

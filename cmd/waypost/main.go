@@ -10,7 +10,8 @@
 //	 0  done
 //	 1  stopped at once, by a second signal
 //	64  the command line is wrong
-//	65  the data is wrong: no such queue ID, a damaged message, a damaged queue
+//	65  the data is wrong: no such queue ID, a damaged message or queue, a bad
+//	    archive
 //	69  no waypost is running with that data directory
 //	74  reading or writing failed, the queue's storage included
 //	75  something that may work later

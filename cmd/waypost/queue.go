@@ -35,24 +35,33 @@ user it runs as.`,
 		"the data `directory` of the running waypost (default that of the configuration)")
 	cmd.AddCommand(q.listCommand(), q.showCommand(), q.catCommand(), q.statsCommand())
 	cmd.AddCommand(q.changeCommands()...)
+	cmd.AddCommand(q.exportCommand(), q.importCommand())
 	return cmd
 }
 
 // connect finds the running waypost and lets work talk to it. A signal ends
 // what is under way, and work says how far it came.
 func (q *queueProgram) connect(ctx context.Context, work func(context.Context, *control.Client) error) error {
+	client, err := q.dial()
+	if err != nil {
+		return err
+	}
+	return q.with(ctx, client, work)
+}
+
+func (q *queueProgram) dial() (*control.Client, error) {
 	dir := q.dataDir
 	if dir == "" {
 		c, err := q.config()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		dir = c.DataDir
 	}
-	client, err := control.Dial(filepath.Join(dir, relay.ControlSocket))
-	if err != nil {
-		return err
-	}
+	return control.Dial(filepath.Join(dir, relay.ControlSocket))
+}
+
+func (*queueProgram) with(ctx context.Context, client *control.Client, work func(context.Context, *control.Client) error) error {
 	defer client.Close()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -14,8 +14,8 @@ import (
 
 func onTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	columns, err := strconv.ParseUint(args[0], 10, 16)
-	if neg || err != nil || len(args) < 2 {
-		ts.Fatalf("usage: onterminal COLUMNS command...")
+	if err != nil || len(args) < 2 {
+		ts.Fatalf("usage: [!] onterminal COLUMNS command...")
 	}
 	near, far, err := openTerminal(uint16(columns))
 	ts.Check(err)
@@ -29,7 +29,9 @@ func onTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	if !errors.Is(err, syscall.EIO) { // what a terminal says when nobody is left
 		ts.Check(err)
 	}
-	ts.Check(cmd.Wait())
+	if err := cmd.Wait(); (err != nil) != neg {
+		ts.Fatalf("%v:\n%s", err, text)
+	}
 	ts.Check(os.WriteFile(ts.MkAbs("terminal.out"), text, 0o600))
 }
 

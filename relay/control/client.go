@@ -95,8 +95,8 @@ func (c *Client) dialError(err error) error {
 	}
 }
 
-// do makes one request. The caller closes the answer's body. An answer that is
-// an error becomes a *Problem.
+// do makes one request with a body in JSON, and sends it. The caller closes the
+// answer's body.
 func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var content io.Reader
 	if body != nil {
@@ -111,6 +111,11 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
+	return c.send(ctx, request)
+}
+
+// send sends a request. An answer that is an error becomes a *Problem.
+func (c *Client) send(ctx context.Context, request *http.Request) (*http.Response, error) {
 	answer, err := c.http.Do(request)
 	if err != nil {
 		return nil, c.failed(ctx, err)

@@ -11,6 +11,8 @@
 //	GET  /v1/messages/{id}             → Message
 //	GET  /v1/messages/{id}/content     → the content, as it is on disk
 //	GET  /v1/stats                     → Stats
+//	POST /v1/export                    ExportRequest → an archive, and Exported in a trailer
+//	POST /v1/import?hold=…             an archive → Imported
 //
 // An error is a Problem with a status of 400 or above. Whatever may be long
 // comes in pages, so that no request keeps the queue busy for long, and so
@@ -19,7 +21,8 @@
 // The package refuses peers that are neither root nor the user that waypost
 // runs as, requests over 64 KiB, and more than 64 connections at once (further
 // ones wait). It refuses to change everything at once unless it is told so in
-// as many words. It never puts a message into the queue.
+// as many words. It puts no message into the queue but those of an archive that
+// this program wrote.
 //
 // The steps, in order, of the server: find out who connects, read one request,
 // check it whole, ask the queue for one page, answer. Nothing is kept between

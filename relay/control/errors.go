@@ -33,6 +33,7 @@ const (
 	CodeUnknownID  Code = "unknown_id"  // no such message is in the queue
 	CodeDamaged    Code = "damaged"     // a record or a content on disk is damaged
 	CodeStorage    Code = "storage"     // the queue's storage failed; the daemon ends
+	CodeBadArchive Code = "bad_archive" // an archive is none, of another version, or not whole
 	CodeTemporary  Code = "temporary"   // anything else; it may work later
 )
 
@@ -55,6 +56,8 @@ func problemOf(err error) *Problem {
 	switch {
 	case errors.Is(err, queue.ErrUnknown):
 		problem.Code = CodeUnknownID
+	case errors.Is(err, queue.ErrArchive):
+		problem.Code = CodeBadArchive
 	case errors.Is(err, queue.ErrDamaged):
 		problem.Code = CodeDamaged
 	case errors.Is(err, queue.ErrStore):
@@ -69,7 +72,7 @@ func badRequest(format string, args ...any) error {
 
 func (p *Problem) status() int {
 	switch p.Code {
-	case CodeBadRequest:
+	case CodeBadRequest, CodeBadArchive:
 		return http.StatusBadRequest
 	case CodeUnknownID:
 		return http.StatusNotFound

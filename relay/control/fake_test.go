@@ -28,6 +28,13 @@ type fake struct {
 	fail    error          // of everything
 	failAt  int            // fail only from this change on, counted from 1
 	changed func(queue.Filter) int
+
+	archive  string // what Export writes, and what Import has read
+	reads    int64  // how much Import reads
+	held     bool
+	hold     queue.ImportHold
+	exported queue.Exported
+	imported queue.Imported
 }
 
 func (f *fake) List(filter queue.Filter, after queue.ID, limit int) (found []queue.Entry, more bool, err error) {
@@ -68,6 +75,24 @@ func (f *fake) RetryNow(filter queue.Filter) (int, error) { return f.change(filt
 func (f *fake) Hold(filter queue.Filter) (int, error)     { return f.change(filter) }
 func (f *fake) Release(filter queue.Filter) (int, error)  { return f.change(filter) }
 func (f *fake) Remove(filter queue.Filter) (int, error)   { return f.change(filter) }
+
+// Export writes as much as a test says, in pieces.
+func (f *fake) Export(ctx context.Context, w io.Writer, o queue.ExportOptions) (queue.Exported, error) {
+	f.mu.Lock()
+	f.asked, f.held = append(f.asked, o.Filter), o.Hold
+	f.mu.Unlock()
+	_, err := io.Copy(w, struct{ io.Reader }{strings.NewReader(f.archive)})
+	return f.exported, errors.Join(err, f.fail)
+}
+
+// Import reads as much as a test says.
+func (f *fake) Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (queue.Imported, error) {
+	text, err := io.ReadAll(io.LimitReader(r, f.reads))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.archive, f.hold = string(text), hold
+	return f.imported, errors.Join(err, f.fail)
+}
 
 func (f *fake) change(filter queue.Filter) (int, error) {
 	f.mu.Lock()

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -22,6 +23,8 @@ type adminQueue interface {
 	Hold(f queue.Filter) (int, error)
 	Release(f queue.Filter) (int, error)
 	Remove(f queue.Filter) (int, error)
+	Export(ctx context.Context, w io.Writer, o queue.ExportOptions) (queue.Exported, error)
+	Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (queue.Imported, error)
 }
 
 var _ adminQueue = (*queue.Queue)(nil)
@@ -51,6 +54,8 @@ func newHandler(q adminQueue) http.Handler {
 	answer("GET /v1/messages/{id}", h.show)
 	answer("GET /v1/stats", h.stats)
 	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)
+	mux.HandleFunc("POST /v1/export", h.export)
+	mux.HandleFunc("POST /v1/import", h.imports)
 	answer("/", func(r *http.Request) (any, error) {
 		return nil, badRequest("there is no %s %s", r.Method, r.URL.Path)
 	})
@@ -110,4 +115,9 @@ func writeProblem(w http.ResponseWriter, err error) {
 func extend(w http.ResponseWriter) {
 	// Only a test's writer has no deadlines.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+}
+
+// extendRead gives the next piece of a request its time.
+func extendRead(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(writeTimeout))
 }

@@ -117,19 +117,23 @@ func (h *handler) pick(p *page, after queue.ID, limit int) error {
 // readSelection reads a request, all of it or nothing.
 func readSelection(body io.Reader) (*Selection, error) {
 	s := &Selection{}
+	return s, readJSON(body, s)
+}
+
+func readJSON(body io.Reader, v any) error {
 	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
-	err := d.Decode(s)
+	err := d.Decode(v)
 	if err == nil && d.More() {
 		err = errors.New("there is more than one value")
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, err
+		return err
 	}
 	if err != nil {
-		return nil, badRequest("the request is not a selection: %v", err)
+		return badRequest("the request is not a selection: %v", err)
 	}
-	return s, nil
+	return nil
 }
 
 // bounds returns where the page begins and how long it may be.

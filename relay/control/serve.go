@@ -14,7 +14,8 @@ const (
 	// maxRequest bounds a request's body, in octets.
 	maxRequest = 64 << 10
 	// writeTimeout is for each piece of an answer, in place of the server's
-	// own. Someone may be reading a long message in a pager.
+	// own, and of an archive that comes in. Someone may be reading a long
+	// message in a pager.
 	writeTimeout = 10 * time.Minute
 )
 
