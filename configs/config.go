@@ -26,6 +26,10 @@ type Config struct {
 	Certificates []TLS `toml:"certificate"`
 	// Relay says for whom mail is relayed.
 	Relay Relay `toml:"relay"`
+	// Deny lists what is refused.
+	Deny Lists `toml:"deny"`
+	// Allow lists what is not looked for on the same list of Deny.
+	Allow Lists `toml:"allow"`
 	// Logins say what logins may do. Default none: each may use any sender.
 	Logins []Login `toml:"login"`
 	// Limits bound what clients may use.
@@ -49,6 +53,11 @@ type Config struct {
 	Warnings []Problem `toml:"-"`
 
 	places places // of what was set
+}
+
+// Problem makes a problem of a key, at its place.
+func (c *Config) Problem(path, text string) Problem {
+	return c.places.find(path).problem(path, path+": "+text, "")
 }
 
 // Place is where a key was set, as "waypost.toml:12" or the name of a variable,
@@ -160,9 +169,23 @@ type Relay struct {
 	// ETRN are the clients that may have the mail for a domain tried at once,
 	// as in Networks. Default none.
 	ETRN []string `toml:"etrn"`
+	// TrustGateway has Networks count for the gateway of the container that we
+	// are in, too. Default false.
+	TrustGateway bool `toml:"trust_gateway"`
 	// LoginsMayRelay says that a client that has logged in may send to
 	// anywhere. Default true.
 	LoginsMayRelay bool `toml:"logins_may_relay"`
+}
+
+// Lists name clients, senders and recipients.
+type Lists struct {
+	// Clients are networks, as in Relay.Networks. Default none.
+	Clients []string `toml:"clients"`
+	// Senders are senders' addresses: "user@domain", "domain", ".domain" for it
+	// and all below, "<>" for the null reverse-path. Default none.
+	Senders []string `toml:"senders"`
+	// Recipients are recipients' addresses, as in Senders. Default none.
+	Recipients []string `toml:"recipients"`
 }
 
 // Login says what one login, or every other one, may do.
@@ -197,6 +220,18 @@ type Limits struct {
 	// SessionMessages is how many messages one session may send; 0, the
 	// default, is no bound.
 	SessionMessages int `toml:"session_messages"`
+	// The next ones bound what one client's address, one login and one
+	// sender's address may send within a time: "100/1h", and "1GB/1d" for
+	// bytes; see [ParseRate]. Default "" (no bound).
+	MessagesPerClient   string `toml:"messages_per_client"`
+	RecipientsPerClient string `toml:"recipients_per_client"`
+	BytesPerClient      string `toml:"bytes_per_client"`
+	MessagesPerLogin    string `toml:"messages_per_login"`
+	RecipientsPerLogin  string `toml:"recipients_per_login"`
+	BytesPerLogin       string `toml:"bytes_per_login"`
+	MessagesPerSender   string `toml:"messages_per_sender"`
+	RecipientsPerSender string `toml:"recipients_per_sender"`
+	BytesPerSender      string `toml:"bytes_per_sender"`
 	// HoldMax is how long a client may have its message held before the first
 	// attempt (FUTURERELEASE); 0, the default, does not offer it. Only
 	// listeners of [ModeSubmission] offer it.

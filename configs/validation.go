@@ -21,6 +21,8 @@ func (v *validation) all() {
 	v.tls()
 	v.listeners()
 	v.relay()
+	v.lists("deny", v.config.Deny)
+	v.lists("allow", v.config.Allow)
 	v.logins()
 	v.limits()
 	v.queue()
@@ -122,6 +124,10 @@ func (v *validation) limits() {
 	if atLeast(v, "limits.recipients", l.Recipients, 1) && l.Recipients < 100 {
 		// RFC 5321 §4.5.3.1.8: a server must take at least 100 recipients.
 		v.warn("limits.recipients", "%d is less than the 100 that every server has to take", l.Recipients)
+	}
+	for _, r := range l.Rates() {
+		_, _, err := ParseRate(r.Value)
+		v.check("limits."+r.Key, err)
 	}
 	atLeast(v, "limits.connections", l.Connections, 1)
 	atLeast(v, "limits.connections_per_address", l.ConnectionsPerAddress, 1)

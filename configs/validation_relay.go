@@ -42,6 +42,24 @@ func (v *validation) relay() {
 	}
 }
 
+// lists checks lists of clients, senders and recipients.
+func (v *validation) lists(path string, l Lists) {
+	for i, network := range l.Clients {
+		v.network(index(path+".clients", i), network)
+	}
+	for name, list := range map[string][]string{"senders": l.Senders, "recipients": l.Recipients} {
+		for i, text := range list {
+			switch at := index(path+"."+name, i); {
+			case text == "<>" && name == "senders", text == "*":
+			case strings.HasPrefix(text, "."):
+				v.domain(at, text, text[1:])
+			default:
+				v.pattern(at, text)
+			}
+		}
+	}
+}
+
 // certificateName checks a name in client certificates.
 func (v *validation) certificateName(path, name string) {
 	switch {

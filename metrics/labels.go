@@ -14,6 +14,9 @@ const (
 const (
 	// RefusedRelay: the client may not relay to this recipient.
 	RefusedRelay = "relay_denied"
+	// RefusedGateway: the client would have been trusted by its network, but it
+	// comes from the gateway of our container, behind which anybody can be.
+	RefusedGateway = "gateway"
 	// RefusedSyntax: a command or its parameters could not be parsed.
 	RefusedSyntax = "syntax"
 	// RefusedSequence: a command came out of order.
@@ -133,7 +136,7 @@ func inboundReasons() []string { return []string{OverLimit, OverAddressLimit} }
 
 func refusals() []string {
 	return []string{
-		RefusedRelay, RefusedSyntax, RefusedSequence, RefusedSize, RefusedSender, RefusedRecipient,
+		RefusedRelay, RefusedGateway, RefusedSyntax, RefusedSequence, RefusedSize, RefusedSender, RefusedRecipient,
 		RefusedContent, RefusedLoop, RefusedStorage, RefusedLimit, RefusedProtocol, RefusedAuth, RefusedOther,
 	}
 }

@@ -129,7 +129,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 	reg, _ := complete()
 	labels, _ := gathered(t, reg)
 	for name, want := range map[string]map[string]int{
-		"waypost_refused_total":                     {"reason": 13},
+		"waypost_refused_total":                     {"reason": 14},
 		"waypost_inbound_connections_refused_total": {"reason": 2},
 		"waypost_reports_total":                     {"kind": 3},
 		"waypost_attempts_total":                    {"outcome": 4},

@@ -4,12 +4,15 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"os"
+	"strings"
 	"time"
 
 	"waypost/configs"
 	"waypost/metrics"
 	"waypost/relay/auth"
 	"waypost/relay/certs"
+	"waypost/relay/gateway"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
 	"waypost/relay/route"
@@ -109,11 +112,38 @@ func rules(c *configs.Config) *policy.Rules {
 	r := &policy.Rules{
 		Hostname: c.Hostname, Networks: networks(c.Relay.Networks), Domains: c.Relay.Domains,
 		Certificates: c.Relay.Certificates, LoginsMayRelay: c.Relay.LoginsMayRelay, Place: c.Place,
+		Deny: lists(c.Deny), Allow: lists(c.Allow), Limiter: policy.NewLimiter(limits(c.Limits), nil), Gateways: gateways(c),
 	}
 	for _, l := range c.Logins {
 		r.Logins = append(r.Logins, policy.Login{Name: l.Name, Senders: l.Senders})
 	}
 	return r
+}
+
+func lists(l configs.Lists) policy.Lists {
+	return policy.Lists{Clients: networks(l.Clients), Senders: l.Senders, Recipients: l.Recipients}
+}
+
+// limits are those on what is sent within a time.
+func limits(l configs.Limits) (all []policy.Limit) {
+	units := map[string]policy.Unit{"messages": policy.Messages, "recipients": policy.Recipients, "bytes": policy.Bytes}
+	subjects := map[string]policy.Subject{"client": policy.ByClient, "login": policy.ByLogin, "sender": policy.BySender}
+	for _, r := range l.Rates() {
+		unit, subject, _ := strings.Cut(r.Key, "_per_")
+		if amount, within, err := configs.ParseRate(r.Value); err == nil && amount > 0 {
+			all = append(all, policy.Limit{Subject: subjects[subject], Unit: units[unit], Max: amount, Window: within, Key: "limits." + r.Key})
+		}
+	}
+	return all
+}
+
+// gateways are the addresses that no network makes trustworthy.
+func gateways(c *configs.Config) []netip.Addr {
+	root := os.DirFS("/")
+	if c.Relay.TrustGateway || !gateway.InContainer(root) {
+		return nil
+	}
+	return gateway.Addresses(root)
 }
 
 // authenticator knows the users; the file is read again when it changes.

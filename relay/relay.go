@@ -85,6 +85,9 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 	}
 	r := &Relay{config: c, log: o.Log, registry: prometheus.NewRegistry()}
 	r.metrics = metrics.New(r.registry)
+	for _, p := range Check(c) {
+		r.log.Error("configuration", "problem", p.String())
+	}
 	if err := errors.Join(r.openQueue(), r.openListeners()); err != nil {
 		return nil, errors.Join(err, r.close())
 	}

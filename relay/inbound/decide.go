@@ -1,6 +1,8 @@
 package inbound
 
 import (
+	"context"
+	"log/slog"
 	"strings"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -32,6 +34,10 @@ func (s *session) denied(metric string, d policy.Decision, sender, recipient smt
 	if d.Place != "" {
 		log = log.With("configured", d.Place)
 	}
-	log.Info("refused", "reason", smtp.Printable(d.Reason), "reply", d.Reply.Code)
+	level := slog.LevelInfo
+	if d.Gateway {
+		level = slog.LevelWarn // a mistake of the configuration
+	}
+	log.Log(context.Background(), level, "refused", "reason", smtp.Printable(d.Reason), "reply", d.Reply.Code)
 	return s.backend.refuse(metric, d.Reply.Code, gosmtp.EnhancedCode(d.Reply.Enhanced), strings.Join(d.Reply.Lines, " "))
 }

@@ -13,6 +13,7 @@ import (
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/message"
+	"waypost/relay/policy"
 	"waypost/relay/smtp"
 )
 
@@ -54,6 +55,7 @@ func (s *session) Data(r io.Reader) error {
 	if err := draft.Commit(envelope, s.tx.recipients); err != nil {
 		return s.storageError(err)
 	}
+	b.Rules.Count(s.who(), envelope.ReversePath, policy.Bytes, draft.Size(), time.Now())
 	s.accepted(draft)
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "OK, queued as " + draft.ID().String()}
 }

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/policy"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
 )
@@ -71,6 +73,12 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	if d := b.Rules.Sender(s.who(), path); !d.Allowed {
 		return s.denied(metrics.RefusedSender, d, path, smtp.Path{})
 	}
+	if d := b.Rules.Room(s.who(), path, policy.Bytes, o.Size, time.Now()); !d.Allowed {
+		return s.denied(metrics.RefusedLimit, d, path, smtp.Path{})
+	}
+	if d := b.Rules.Take(s.who(), path, policy.Messages, 1, time.Now()); !d.Allowed {
+		return s.denied(metrics.RefusedLimit, d, path, smtp.Path{})
+	}
 	if err := b.Queue.Room(o.Size); err != nil {
 		return s.storageError(err)
 	}
@@ -96,7 +104,11 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 		return b.refuse(metrics.RefusedRecipient, 501, gosmtp.EnhancedCode{5, 1, 3}, "Bad recipient address")
 	}
 	if d := b.Rules.Relay(s.who(), path); !d.Allowed {
-		return s.denied(metrics.RefusedRelay, d, s.tx.envelope.ReversePath, path)
+		reason := metrics.RefusedRelay
+		if d.Gateway {
+			reason = metrics.RefusedGateway
+		}
+		return s.denied(reason, d, s.tx.envelope.ReversePath, path)
 	}
 	if len(s.tx.recipients) >= b.MaxRecipients {
 		// RFC 5321 §4.5.3.1.10: the client sends the rest later.
@@ -107,6 +119,9 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	}
 	if slices.ContainsFunc(s.tx.recipients, func(r queue.Recipient) bool { return r.Path == path }) {
 		return nil
+	}
+	if d := b.Rules.Take(s.who(), s.tx.envelope.ReversePath, policy.Recipients, 1, time.Now()); !d.Allowed {
+		return s.denied(metrics.RefusedLimit, d, s.tx.envelope.ReversePath, path)
 	}
 	s.tx.recipients = append(s.tx.recipients, queue.Recipient{Path: path, Notify: notify(o.Notify), OriginalRecipient: originalRecipient(orcpt, o)})
 	return nil

@@ -7,6 +7,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"waypost/relay/smtp"
@@ -29,6 +30,15 @@ type Rules struct {
 	LoginsMayRelay bool
 	// Logins say what logins may do; "*" is for those that are not in it.
 	Logins []Login
+	// Deny lists whom and what we refuse, and Allow what is not looked for on
+	// the same list of Deny. To be on it opens no relay. Clients on Allow have
+	// no limits.
+	Deny, Allow Lists
+	// Limiter bounds how much is sent; nil bounds nothing.
+	Limiter *Limiter
+	// Gateways are addresses behind which strangers hide: a network that has
+	// one lets nobody relay from there.
+	Gateways []netip.Addr
 	// Place says where a rule is configured, by its key: "relay.networks[1]"
 	// gives "waypost.toml:12". Nil knows of none.
 	Place func(key string) string
@@ -64,6 +74,9 @@ type Decision struct {
 	Place string
 	// Reply is what a client is told that may not.
 	Reply smtp.Reply
+	// Gateway says that the client would have been allowed, had it not come
+	// from one of the gateways.
+	Gateway bool
 }
 
 // Replies to those who may not.
@@ -91,6 +104,9 @@ func (r *Rules) place(key string) string {
 // Sender decides whether client may send as sender. What it says before it has
 // logged in has no weight here.
 func (r *Rules) Sender(client Client, sender smtp.Path) Decision {
+	if d, ok := r.deniedSender(client, sender); ok {
+		return d
+	}
 	if client.Login == "" {
 		return r.yes("", "no login")
 	}
@@ -134,10 +150,15 @@ func (r *Rules) Relay(client Client, recipient smtp.Path) Decision {
 	if recipient.IsPostmaster() && (recipient.Domain == "" || recipient.DomainKey() == strings.ToLower(r.Hostname)) {
 		return r.yes("hostname", "postmaster of this host")
 	}
+	if d, ok := r.deniedRecipient(recipient); ok {
+		return d
+	}
 	if client.Login != "" && r.LoginsMayRelay {
 		return r.yes("relay.logins_may_relay", "relay.logins_may_relay")
 	}
-	if i := r.trusted(client.Addr); i >= 0 {
+	i := network(r.Networks, client.Addr)
+	hidden := i >= 0 && !r.trusts(client.Addr)
+	if i >= 0 && !hidden {
 		return r.yes(index("relay.networks", i), "relay.networks "+r.Networks[i].String())
 	}
 	if i := r.certified(client.Certificates); i >= 0 {
@@ -149,23 +170,21 @@ func (r *Rules) Relay(client Client, recipient smtp.Path) Decision {
 	if i := r.relayed(recipient.DomainKey()); i >= 0 {
 		return r.yes(index("relay.domains", i), "relay.domains "+r.Domains[i])
 	}
+	if hidden {
+		d := r.no(relayDenied, index("relay.networks", i),
+			"relay.networks "+r.Networks[i].String()+" is not for "+client.Addr.String()+", the container's gateway, behind which anybody can be")
+		d.Gateway = true
+		return d
+	}
 	return r.no(relayDenied, "relay", "neither relay.networks nor relay.domains, and no login")
 }
 
 // Trusted reports whether client is one of ours: it has logged in, or is in one
 // of the networks that may relay.
-func (r *Rules) Trusted(client Client) bool { return client.Login != "" || r.trusted(client.Addr) >= 0 }
+func (r *Rules) Trusted(client Client) bool { return client.Login != "" || r.trusts(client.Addr) }
 
-// trusted returns the index of the network that lets client relay anywhere, or
-// -1.
-func (r *Rules) trusted(client netip.Addr) int {
-	client = client.Unmap()
-	for i, network := range r.Networks {
-		if network.Contains(client) {
-			return i
-		}
-	}
-	return -1
+func (r *Rules) trusts(addr netip.Addr) bool {
+	return network(r.Networks, addr) >= 0 && !slices.Contains(r.Gateways, addr.Unmap().WithZone(""))
 }
 
 // certified returns the index of the certificate's name that lets a client relay

@@ -59,19 +59,6 @@ func (t *Table) Add(key string, n int64, now time.Time) int64 {
 	return c.sum(now, t.window)
 }
 
-// Take counts n more if the count stays within limit then, and reports whether
-// it does. What is refused is not counted.
-func (t *Table) Take(key string, n, limit int64, now time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	c := t.entry(key, now)
-	if c.sum(now, t.window)+n > limit {
-		return false
-	}
-	c.now += n
-	return true
-}
-
 // Forget drops what is known of key.
 func (t *Table) Forget(key string) {
 	t.mu.Lock()

@@ -9,15 +9,12 @@ import (
 func TestWindowSlides(t *testing.T) {
 	table := NewTable(time.Minute, 10)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for i := range 10 {
-		if !table.Take("a", 1, 10, now) {
-			t.Fatalf("number %d is refused", i+1)
+	for i := range int64(10) {
+		if got := table.Add("a", 1, now); got != i+1 {
+			t.Fatalf("count %d, want %d", got, i+1)
 		}
 	}
-	if table.Take("a", 1, 10, now) {
-		t.Error("an eleventh is taken")
-	}
-	if !table.Take("b", 10, 10, now) || table.Take("c", 11, 10, now) {
+	if table.Add("b", 10, now) != 10 || table.Count("c", now) != 0 {
 		t.Error("keys are not counted each for itself")
 	}
 	// Half a window into the next one, half of the last still counts.

@@ -1,0 +1,34 @@
+package relay
+
+import (
+	"fmt"
+	"net/netip"
+
+	"waypost/configs"
+	"waypost/relay/auth"
+)
+
+// Check finds what is wrong with a configuration beyond what it says itself:
+// with the files that it names, and with the host on which we are. Nothing is
+// opened or listened on.
+func Check(c *configs.Config) configs.Problems { return check(c, gateways(c)) }
+
+func check(c *configs.Config, hidden []netip.Addr) (problems configs.Problems) {
+	fail := func(key, format string, args ...any) {
+		problems = append(problems, c.Problem(key, fmt.Sprintf(format, args...)))
+	}
+	if name := c.Relay.UsersFile; name != "" {
+		if _, err := auth.Load(name, nil); err != nil {
+			fail("relay.users_file", "%v", err)
+		}
+	}
+	for i, network := range networks(c.Relay.Networks) {
+		for _, addr := range hidden {
+			// Of loopback and the like nobody is a gateway.
+			if network.Contains(addr) {
+				fail(fmt.Sprintf("relay.networks[%d]", i), "%v has %v, the gateway of this container: strangers can seem to come from there, and would relay. Name the clients' own networks, or set trust_gateway where clients' addresses are not hidden", network, addr)
+			}
+		}
+	}
+	return problems
+}
