@@ -111,7 +111,7 @@ func (s *settlement) selectReports(out Outcome) {
 	}
 	for _, r := range s.after.Recipients {
 		if r.State.Open() && r.Notify.Delay() {
-			if r.LastAttempt.IsZero() && len(out.Results) > 0 {
+			if r.LastAttempt.IsZero() && len(out.Results) > 0 && out.Results[0].State == Deferred {
 				r.Last, r.LastAttempt = out.Results[0], s.now
 			}
 			s.delayed = append(s.delayed, r)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"waypost/relay/control"
+	"waypost/relay/smtp"
 )
 
 // changeVerb is a command that changes messages in the queue.
@@ -35,13 +36,22 @@ func changeVerbs() []changeVerb {
 		control.Remove, "Remove messages from the queue without telling anyone",
 		"Removes messages from the queue for good. Nobody is told: neither sender nor\nrecipients. With --to-domain or --state, only the recipients that fit are removed,\nand a message goes when none is left.",
 		"removed", "gone already",
+	}, {
+		control.Bounce, "Give messages up now, and tell their senders",
+		"Gives messages up as if they had been refused for good: their senders get a report\nwith the reason. With --to-domain or --state, only the recipients that fit are given\nup. What is being delivered at this moment is left alone.",
+		"bounced", "being delivered and left alone",
+	}, {
+		control.Reroute, "Sort messages by today's routes",
+		"Sorts messages by today's routes at once, and not at their next attempt. What goes\nto another next hop is tried there now. Messages on hold stay as they are.",
+		"rerouted", "left where they are",
 	}}
 }
 
 // changeOptions are the flags of one of them.
 type changeOptions struct {
 	selectFlags
-	all bool
+	all, dryRun bool
+	reason      string
 }
 
 func (q *queueProgram) changeCommands() (all []*cobra.Command) {
@@ -59,12 +69,21 @@ func (q *queueProgram) changeCommands() (all []*cobra.Command) {
 					return err
 				}
 				return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
+					if o.dryRun {
+						return q.countSelected(ctx, c, v, s)
+					}
 					return q.change(ctx, c, v, s)
 				})
 			},
 		}
 		o.add(cmd)
 		cmd.Flags().BoolVar(&o.all, "all", false, "all messages in the queue")
+		if v.action == control.Remove || v.action == control.Bounce || v.action == control.Reroute {
+			cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say how many messages fit")
+		}
+		if v.action == control.Bounce {
+			cmd.Flags().StringVar(&o.reason, "reason", "the message was returned by the administrator of the mail system", "what the senders are told, one line of `text`")
+		}
 		all = append(all, cmd)
 	}
 	return all
@@ -83,8 +102,27 @@ func (o *changeOptions) whole(cmd *cobra.Command, ids []string) (control.Selecti
 	case chosen && o.all:
 		return s, usageError("--all is the whole queue: it goes with neither queue IDs nor filters")
 	}
-	s.IDs, s.All = ids, o.all
+	s.IDs, s.All, s.Reason = ids, o.all, o.reason
+	if cmd.Flags().Changed("reason") && (o.reason == "" || len(o.reason) > 500 || smtp.Printable(o.reason) != o.reason) {
+		return s, usageError("--reason is one line of up to 500 octets")
+	}
 	return s, checkIDs(ids)
+}
+
+// countSelected says what a change would be about.
+func (q *queueProgram) countSelected(ctx context.Context, c *control.Client, v changeVerb, s control.Selection) error {
+	n := 0
+	var missing []string
+	s.All = false // a list needs no such word
+	for list, err := range c.List(ctx, s, 0) {
+		if err != nil {
+			return err
+		}
+		n += len(list.Messages)
+		missing = append(missing, list.Unknown...)
+	}
+	_, failed := fmt.Fprintf(q.stdout, "%s would be %s\n", count(n, "message"), v.done)
+	return errors.Join(unknown(missing), outputError(failed))
 }
 
 func (q *queueProgram) change(ctx context.Context, c *control.Client, v changeVerb, s control.Selection) error {

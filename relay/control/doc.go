@@ -7,7 +7,7 @@
 // it. What is said on it, and nothing else:
 //
 //	POST /v1/list                      Selection → List, one page
-//	POST /v1/{retry|hold|release|remove}  Selection → Changed, one page
+//	POST /v1/{retry|hold|release|remove|bounce|reroute}  Selection → Changed, one page
 //	GET  /v1/messages/{id}             → Message
 //	GET  /v1/messages/{id}/content     → the content, as it is on disk
 //	GET  /v1/stats                     → Stats

@@ -32,6 +32,7 @@ type fake struct {
 	archive  string // what Export writes, and what Import has read
 	reads    int64  // how much Import reads
 	held     bool
+	reason   string // of a bounce
 	hold     queue.ImportHold
 	exported queue.Exported
 	imported queue.Imported
@@ -75,6 +76,12 @@ func (f *fake) RetryNow(filter queue.Filter) (int, error) { return f.change(filt
 func (f *fake) Hold(filter queue.Filter) (int, error)     { return f.change(filter) }
 func (f *fake) Release(filter queue.Filter) (int, error)  { return f.change(filter) }
 func (f *fake) Remove(filter queue.Filter) (int, error)   { return f.change(filter) }
+
+func (f *fake) Reroute(filter queue.Filter) (int, error) { return f.change(filter) }
+func (f *fake) Bounce(filter queue.Filter, reason string) (int, error) {
+	f.reason = reason
+	return f.change(filter)
+}
 
 // Export writes as much as a test says, in pieces.
 func (f *fake) Export(ctx context.Context, w io.Writer, o queue.ExportOptions) (queue.Exported, error) {

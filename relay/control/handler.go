@@ -23,6 +23,8 @@ type adminQueue interface {
 	Hold(f queue.Filter) (int, error)
 	Release(f queue.Filter) (int, error)
 	Remove(f queue.Filter) (int, error)
+	Bounce(f queue.Filter, reason string) (int, error)
+	Reroute(f queue.Filter) (int, error)
 	Export(ctx context.Context, w io.Writer, o queue.ExportOptions) (queue.Exported, error)
 	Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (queue.Imported, error)
 }
@@ -47,10 +49,12 @@ func newHandler(q adminQueue) http.Handler {
 	}
 	answer("POST /v1/list", h.list)
 	for action, change := range map[Action]func(queue.Filter) (int, error){
-		Retry: q.RetryNow, Hold: q.Hold, Release: q.Release, Remove: q.Remove,
+		Retry: q.RetryNow, Hold: q.Hold, Release: q.Release, Remove: q.Remove, Reroute: q.Reroute,
 	} {
-		answer("POST /v1/"+string(action), func(r *http.Request) (any, error) { return h.change(r, action, change) })
+		plain := func(f queue.Filter, _ string) (int, error) { return change(f) }
+		answer("POST /v1/"+string(action), func(r *http.Request) (any, error) { return h.change(r, action, plain) })
 	}
+	answer("POST /v1/"+string(Bounce), func(r *http.Request) (any, error) { return h.change(r, Bounce, q.Bounce) })
 	answer("GET /v1/messages/{id}", h.show)
 	answer("GET /v1/stats", h.stats)
 	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)

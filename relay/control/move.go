@@ -80,7 +80,7 @@ func NewImported(i queue.Imported) *Imported {
 
 // Options returns what the queue is to export. The error is a *Problem.
 func (r *ExportRequest) Options() (o queue.ExportOptions, err error) {
-	if r.After != "" || r.Limit != 0 || r.All {
+	if r.After != "" || r.Limit != 0 || r.All || r.Reason != "" {
 		return o, badRequest("an export has no pages, and is of the whole queue when nothing limits it")
 	}
 	o.Hold = r.Hold

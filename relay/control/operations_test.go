@@ -271,3 +271,20 @@ func TestDescription(t *testing.T) {
 		t.Errorf("with everything on hold the message is %+v", m)
 	}
 }
+
+// A bounce, and nothing else, has a reason, which can stand in a report.
+func TestReasons(t *testing.T) {
+	f := &fake{}
+	f.fill(3)
+	c, _ := connect(t, f)
+	if sum, err := c.Change(t.Context(), Bounce, Selection{All: true, Reason: "sent by mistake"}); err != nil || sum.Changed != 3 || f.reason != "sent by mistake" {
+		t.Errorf("bounce: %+v, %v, with %q", sum, err, f.reason)
+	}
+	if sum, err := c.Change(t.Context(), Reroute, Selection{All: true}); err != nil || sum.Changed != 3 {
+		t.Errorf("reroute: %+v, %v", sum, err)
+	}
+	for reason, action := range map[string]Action{"": Bounce, "two\r\nlines": Bounce, strings.Repeat("x", maxReason+1): Bounce, "why": Remove} {
+		_, err := c.Change(t.Context(), action, Selection{All: true, Reason: reason})
+		wantCode(t, err, CodeBadRequest)
+	}
+}

@@ -35,13 +35,16 @@ func (h *handler) list(r *http.Request) (any, error) {
 }
 
 // change changes one page of messages.
-func (h *handler) change(r *http.Request, action Action, change func(queue.Filter) (int, error)) (any, error) {
+func (h *handler) change(r *http.Request, action Action, change func(f queue.Filter, reason string) (int, error)) (any, error) {
 	s, err := readSelection(r.Body)
 	if err != nil {
 		return nil, err
 	}
 	if s.everything() != s.All {
 		return nil, badRequest(`%s needs queue IDs or a filter; "all" is for the whole queue, and stands alone`, action)
+	}
+	if err := s.checkReason(action); err != nil {
+		return nil, err
 	}
 	page, err := h.page(s)
 	if err != nil {
@@ -55,8 +58,25 @@ func (h *handler) change(r *http.Request, action Action, change func(queue.Filte
 	for i := range page.entries {
 		page.filter.IDs = append(page.filter.IDs, page.entries[i].ID)
 	}
-	done.Changed, err = change(page.filter)
+	done.Changed, err = change(page.filter, s.Reason)
 	return done, err
+}
+
+// maxReason bounds a reason, in octets: it has to fit into a line of a report.
+const maxReason = 500
+
+// checkReason makes sure that a bounce, and nothing else, has a reason that can
+// stand in a report.
+func (s *Selection) checkReason(action Action) error {
+	switch {
+	case action != Bounce && s.Reason != "":
+		return badRequest("%s has no use for a reason", action)
+	case action == Bounce && s.Reason == "":
+		return badRequest("a bounce needs a reason")
+	case len(s.Reason) > maxReason || smtp.Printable(s.Reason) != s.Reason:
+		return badRequest("a reason is one line of up to %d octets", maxReason)
+	}
+	return nil
 }
 
 // page is the part of a selection that one request is about.

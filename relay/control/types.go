@@ -185,6 +185,8 @@ type Selection struct {
 	State string `json:"state,omitempty"`
 	// All must be set to change the whole queue, and only then.
 	All bool `json:"all,omitempty"`
+	// Reason is what a bounce tells the sender.
+	Reason string `json:"reason,omitempty"`
 	// After is the ID after which a page begins; "" is the beginning.
 	After string `json:"after,omitempty"`
 	// Limit is the greatest number of messages in a page; 0 is the server's own.
@@ -230,4 +232,8 @@ const (
 	Release Action = "release"
 	// Remove takes them out of the queue. Nobody is told.
 	Remove Action = "remove"
+	// Bounce fails them, and tells their senders.
+	Bounce Action = "bounce"
+	// Reroute sorts them by today's routes at once.
+	Reroute Action = "reroute"
 )

@@ -1,0 +1,112 @@
+package queue
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The selected recipients fail with the reason, their sender hears of them and
+// of nobody else, and what is under way is left alone.
+func TestBounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		w := &world{}
+		w.answer = func(m *Message, d *Delivery) Outcome {
+			if d.Destination == "slow.test" {
+				<-end
+			}
+			if m.ReversePath.IsNull() {
+				return all(d, Result{State: Delivered})
+			}
+			return all(d, deferred("later"))
+		}
+		q := open(t, w, func(o *Options) { o.Retry.WarnAfter = 4 * time.Hour })
+		stop := running(t, q)
+		both := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test", "q@c.test")
+		enqueue(t, q, "s@a.test", "x\r\n", "r@slow.test")
+		held := enqueue(t, q, "s@a.test", "x\r\n", "h@b.test")
+		enqueue(t, q, "s@other.test", "x\r\n", "r@b.test")
+		synctest.Wait()
+		if n, err := q.Hold(Filter{IDs: []ID{held}}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		if n, err := q.Bounce(Filter{From: "a.test", ToDomain: "b.test"}, "no longer wanted"); n != 2 || err != nil {
+			t.Errorf("bounced %d, %v, want 2", n, err)
+		}
+		if n, err := q.Bounce(Filter{ToDomain: "slow.test"}, "x"); n != 0 || err != nil {
+			t.Errorf("bounced %d that are under way, %v", n, err)
+		}
+		synctest.Wait()
+		reports := w.reported()
+		if len(reports) != 2 {
+			t.Fatalf("%d reports, want 2", len(reports))
+		}
+		for _, r := range reports {
+			to := r.Recipients[0]
+			if r.Kind != ReportFailure || len(r.Recipients) != 1 || to.Path.Domain != "b.test" || to.State != Failed ||
+				to.Last.Text() != "no longer wanted" || to.Last.Status.String() != "5.0.0" {
+				t.Errorf("reported %+v", r)
+			}
+		}
+		if e, err := q.Show(both); err != nil || e.Deliveries[0].Recipients[0].State != Failed || e.Deliveries[1].Recipients[0].State != Deferred {
+			t.Errorf("the first is %+v, %v", e, err)
+		}
+		if _, err := q.Show(held); err == nil {
+			t.Error("the one on hold is still there")
+		}
+		close(end)
+		synctest.Wait()
+		if n, err := q.Bounce(Filter{}, "x"); n != 3 || err != nil {
+			t.Errorf("then %d, %v, want 3", n, err)
+		}
+		synctest.Wait()
+		if s := q.Stats(); s.Messages != 0 || s.Queued+s.Deferred+s.Held != 0 {
+			t.Errorf("left: %+v", s)
+		}
+		stop()
+	})
+}
+
+// Rerouting happens at once, and only where routes have changed.
+func TestReroute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: func(_ *Message, d *Delivery) Outcome {
+			if d.Destination == "new.test" {
+				return all(d, Result{State: Delivered})
+			}
+			return all(d, deferred("later"))
+		}}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		enqueue(t, q, "s@a.test", "x\r\n", "moves@b.test", "stays@c.test")
+		held := enqueue(t, q, "s@a.test", "x\r\n", "moves@b.test")
+		synctest.Wait()
+		if n, err := q.Hold(Filter{IDs: []ID{held}}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		if n, err := q.Reroute(Filter{}); n != 0 || err != nil {
+			t.Errorf("without a change %d, %v", n, err)
+		}
+		w.mu.Lock()
+		w.route = func(r *Recipient) string {
+			if r.Path.Local == "moves" {
+				return "new.test"
+			}
+			return r.Path.Domain
+		}
+		w.mu.Unlock()
+		if n, err := q.Reroute(Filter{}); n != 1 || err != nil {
+			t.Errorf("rerouted %d, %v, want 1", n, err)
+		}
+		synctest.Wait()
+		if s := q.Stats(); s.Messages != 2 || s.Deferred != 1 || s.Held != 1 {
+			t.Errorf("then %+v, want one recipient deferred and one held", s)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(w.tried("stays")); n != 2 {
+			t.Errorf("the other was tried %d times, want 2", n)
+		}
+	})
+}
