@@ -12,6 +12,10 @@ type Config struct {
 	// default is the first of $STATE_DIRECTORY, else $XDG_STATE_HOME/waypost,
 	// else ~/.local/state/waypost.
 	DataDir string `toml:"data_dir"`
+	// DropDir is where the sendmail command leaves mail while no waypost runs.
+	// Default "", which is drop in DataDir, where only waypost's own user may
+	// leave some.
+	DropDir string `toml:"drop_dir"`
 	// ShutdownTimeout is how long sessions and deliveries may take to finish
 	// once we are told to stop. Default 30s.
 	ShutdownTimeout Duration `toml:"shutdown_timeout"`

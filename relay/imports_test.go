@@ -16,9 +16,10 @@ import (
 // directions, from cmd at the top down to the leaves. A package that is not
 // listed may not exist.
 var allowed = map[string][]string{
-	"cmd/waypost": {"cmd/waypost/internal/bench", "cmd/waypost/internal/sink", "cmd/waypost/internal/terminal", "configs", "metrics", "queue",
-		"relay", "relay/auth", "relay/certs", "relay/control", "relay/smtp"},
+	"cmd/waypost": {"cmd/waypost/internal/bench", "cmd/waypost/internal/sendmail", "cmd/waypost/internal/sink", "cmd/waypost/internal/terminal",
+		"configs", "metrics", "queue", "relay", "relay/auth", "relay/certs", "relay/control", "relay/drop", "relay/smtp"},
 	"cmd/waypost/internal/bench":    {},
+	"cmd/waypost/internal/sendmail": {"relay/drop", "relay/smtp"},
 	"cmd/waypost/internal/sink":     {"cmd/waypost/internal/terminal", "relay/smtp"},
 	"cmd/waypost/internal/terminal": {"relay/smtp"},
 
@@ -26,10 +27,11 @@ var allowed = map[string][]string{
 	"deploy":           {},
 	"metrics":          {},
 	"queue":            {"metrics", "relay/smtp"},
-	"relay":            {"configs", "metrics", "queue", "resolver", "relay/auth", "relay/certs", "relay/control", "relay/dsn", "relay/gateway", "relay/inbound", "relay/outbound", "relay/policy", "relay/route", "relay/smtp", "relay/smtpserver"},
+	"relay":            {"configs", "metrics", "queue", "relay/auth", "relay/certs", "relay/control", "relay/drop", "relay/dsn", "relay/gateway", "relay/inbound", "relay/outbound", "relay/policy", "relay/route", "relay/smtp", "relay/smtpserver", "resolver"},
 	"relay/auth":       {"metrics", "relay/rate", "relay/smtp", "relay/smtpserver", "relay/watch"},
 	"relay/certs":      {"relay/watch"},
 	"relay/control":    {"metrics", "queue", "relay/smtp"},
+	"relay/drop":       {},
 	"relay/dsn":        {"relay/message", "relay/smtp"},
 	"relay/gateway":    {},
 	"relay/inbound":    {"metrics", "queue", "relay/auth", "relay/message", "relay/policy", "relay/smtp", "relay/smtpserver"},

@@ -40,6 +40,7 @@ import (
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/control"
+	"waypost/relay/drop"
 	"waypost/relay/inbound"
 	"waypost/relay/outbound"
 	"waypost/relay/smtp"
@@ -67,6 +68,7 @@ type Relay struct {
 	smtp     []net.Listener // one for each server
 	http     net.Listener   // nil when metrics are off
 	control  net.Listener
+	drop     *drop.Collector
 }
 
 // New opens the queue and every socket, so that what cannot work is known
@@ -150,6 +152,9 @@ func (r *Relay) openListeners() error {
 			return fmt.Errorf("listen for metrics: %w", err)
 		}
 	}
+	if err := r.openDrop(backend); err != nil {
+		return err
+	}
 	r.control, err = control.Listen(filepath.Join(r.config.DataDir, ControlSocket))
 	return err
 }
@@ -179,6 +184,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	delivery.Go(func() { r.queue.Run(ctx, grace) })
 	sideCtx, stopSide := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSide()
+	side.Go(func() { r.drop.Run(ctx) })
 	side.Go(func() { fatal <- control.Serve(sideCtx, r.control, r.queue) })
 	if r.http != nil {
 		side.Go(func() { fatal <- metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.ready)) })

@@ -32,7 +32,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
+	os.Exit(run(calledAs(os.Args), os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
 
 // program is what every subcommand knows of the world.
@@ -74,7 +74,7 @@ this host alone. "waypost sink" is a place to send it to.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVarP(&p.configFile, "config", "c", "",
 		"read the configuration from this `file` (default $WAYPOST_CONFIG, else none)")
-	root.AddCommand(p.serveCommand(), p.checkCommand(), p.queueCommand(), p.sinkCommand(), p.benchCommand(), p.userCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.checkCommand(), p.queueCommand(), p.sinkCommand(), p.benchCommand(), p.sendmailCommand(), p.userCommand(), p.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

@@ -9,7 +9,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"waypost": main}) }
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"waypost": main, "sendmail": main, "mailq": main, "newaliases": main})
+}
 
 // TestScripts runs the archives in testdata/script. Besides testscript's own
 // commands they have:

@@ -1,0 +1,67 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"waypost/configs"
+	"waypost/relay/drop"
+	"waypost/relay/inbound"
+	"waypost/relay/smtp"
+)
+
+// DropDir is where the sendmail command leaves mail while no waypost runs.
+func DropDir(c *configs.Config) string {
+	if c.DropDir != "" {
+		return c.DropDir
+	}
+	return filepath.Join(c.DataDir, "drop")
+}
+
+// openDrop makes what takes that mail.
+func (r *Relay) openDrop(backend *inbound.Backend) error {
+	r.drop = &drop.Collector{Dir: DropDir(r.config), Taker: localMail{backend}, Log: r.log}
+	return r.drop.Open(r.config.DropDir != "")
+}
+
+// localMail hands mail of the drop directory to the backend.
+type localMail struct{ backend *inbound.Backend }
+
+var _ drop.Taker = localMail{}
+
+// Take takes one message.
+func (l localMail) Take(_ context.Context, owner uint32, e drop.Envelope, content io.Reader) error {
+	m := inbound.Local{
+		User: localUser(owner), From: e.From, To: e.To, Return: e.Return, EnvelopeID: e.ID, UTF8: e.UTF8,
+	}
+	if e.Notify != "" {
+		notify, err := smtp.ParseNotify(e.Notify)
+		if err != nil {
+			return fmt.Errorf("%w: notify: %w", drop.ErrBad, err)
+		}
+		m.Notify = notify
+	}
+	return l.backend.TakeLocal(m, content)
+}
+
+// Permanent reports whether the backend will always say so.
+func (localMail) Permanent(err error) bool {
+	reply, ok := errors.AsType[*gosmtp.SMTPError](err)
+	return ok && reply.Code/100 == 5
+}
+
+// localUser names a user of this host.
+func localUser(id uint32) string {
+	number := strconv.FormatUint(uint64(id), 10)
+	if u, err := user.LookupId(number); err == nil {
+		return "local user " + smtp.Printable(u.Username)
+	}
+	return "local user " + number
+}
