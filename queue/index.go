@@ -129,9 +129,24 @@ func createIndex(dir, name string) error {
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	db, err := bolt.Open(temp, 0o600, boltOptions())
+	db, err := newIndex(temp)
 	if err != nil {
 		return err
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, name); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// newIndex makes an empty index in a file that is not there.
+func newIndex(file string) (*bolt.DB, error) {
+	db, err := bolt.Open(file, 0o600, boltOptions())
+	if err != nil {
+		return nil, err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{bucketMessage, bucketDelivery, bucketAttempt, bucketTotals} {
@@ -145,13 +160,10 @@ func createIndex(dir, name string) error {
 		}
 		return meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion))
 	})
-	if err = errors.Join(err, db.Close()); err != nil {
-		return err
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
-	if err := os.Rename(temp, name); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return db, nil
 }
 
 // readFormat returns the version of an index, one that this program reads.

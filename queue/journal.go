@@ -218,17 +218,20 @@ func nextRecord(b []byte, number uint64) (kind byte, changes, rest []byte, ok bo
 
 // laterRecord reports whether a whole record of this segment stands anywhere
 // behind the start of b.
-func laterRecord(b []byte, number uint64) bool {
+func laterRecord(b []byte, number uint64) bool { return laterRecordAt(b, number) >= 0 }
+
+// laterRecordAt returns where the next one is, -1 when there is none.
+func laterRecordAt(b []byte, number uint64) int {
 	magic := binary.BigEndian.AppendUint32(nil, recordMagic)
-	for len(b) > 0 {
-		i := bytes.Index(b[1:], magic)
+	for at := 1; at < len(b); at++ {
+		i := bytes.Index(b[at:], magic)
 		if i < 0 {
-			return false
+			return -1
 		}
-		b = b[1+i:]
-		if _, _, _, ok := nextRecord(b, number); ok {
-			return true
+		at += i
+		if _, _, _, ok := nextRecord(b[at:], number); ok {
+			return at
 		}
 	}
-	return false
+	return -1
 }

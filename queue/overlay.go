@@ -3,6 +3,7 @@ package queue
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -17,6 +18,17 @@ type overlay struct {
 
 func newOverlay() *overlay {
 	return &overlay{rows: map[ID]*row{}, totals: map[string]tally{}, imports: map[origin]imported{}}
+}
+
+// clone returns a copy that keeps what o has now.
+func (o *overlay) clone() *overlay {
+	c := &overlay{rows: make(map[ID]*row, len(o.rows)), totals: maps.Clone(o.totals), imports: maps.Clone(o.imports)}
+	for id, r := range o.rows {
+		other := *r
+		other.deliveries, other.attempts = slices.Clone(r.deliveries), slices.Clone(r.attempts)
+		c.rows[id] = &other
+	}
+	return c
 }
 
 // row is what is known of one message in one overlay.

@@ -53,7 +53,8 @@ type pageMeta struct {
 	root, freeList, pages, number uint64
 }
 
-// openPages reads the meta pages of an index of size octets.
+// openPages reads the meta pages of an index of size octets. There may be pages
+// to read in one that was cut short.
 func openPages(r io.ReaderAt, size int64) (*pageFile, error) {
 	if size == 0 {
 		return nil, fmt.Errorf("%w: it is empty", ErrDamaged)
@@ -72,7 +73,7 @@ func openPages(r io.ReaderAt, size int64) (*pageFile, error) {
 		}
 	}
 	if whole := int64(f.meta.pages) * int64(f.meta.pageSize); size < whole {
-		return nil, fmt.Errorf("%w: it has %d of %d octets", ErrDamaged, size, whole)
+		return f, fmt.Errorf("%w: it has %d of %d octets", ErrDamaged, size, whole)
 	}
 	return f, nil
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -37,39 +38,43 @@ type treeWalk struct {
 	seen pageSet
 	// leaf, when it is set, is given each leaf with the name of its bucket;
 	// without it leaves are counted as seen and not read. damaged, when it is
-	// set, is told what is wrong, and the walk goes on.
+	// set, is told what is wrong with a page, and the walk goes on.
 	leaf    func(bucket string, elements []element) error
-	damaged func(bucket string, err error)
+	damaged func(bucket string, page uint64, err error)
+	only    string // the one bucket to visit; empty is all
 }
 
 // fault says what is wrong, if somebody wants to hear of it and have the rest.
-func (w *treeWalk) fault(bucket string, err error) error {
-	if err == nil || w.damaged == nil {
+func (w *treeWalk) fault(bucket string, page uint64, err error) error {
+	if err == nil || w.damaged == nil || !errors.Is(err, ErrDamaged) {
 		return err
 	}
-	w.damaged(bucket, err)
+	w.damaged(bucket, page, err)
 	return nil
 }
 
 // buckets visits the root, which is a leaf whose elements are buckets, and then
 // each of these.
 func (w *treeWalk) buckets() error {
-	root, err := w.take(w.file.meta.root)
+	id := w.file.meta.root
+	root, err := w.take(id)
 	if err != nil {
-		return w.fault("", err)
+		return w.fault("", id, err)
 	}
 	all, err := root.all()
 	if err != nil || root.kind != pageLeaf {
-		return w.fault("", fmt.Errorf("page %d is %w: it does not list the buckets", root.id, ErrDamaged))
+		return w.fault("", id, fmt.Errorf("page %d is %w: it does not list the buckets", id, ErrDamaged))
 	}
 	for _, e := range all {
-		if !e.bucket || len(e.value) < 16 {
-			if err := w.fault(string(e.key), fmt.Errorf("%q on page %d is %w: it is no bucket", e.key, root.id, ErrDamaged)); err != nil {
-				return err
-			}
+		if w.only != "" && string(e.key) != w.only {
 			continue
 		}
-		if err := w.bucket(string(e.key), e.value); err != nil {
+		if !e.bucket || len(e.value) < 16 {
+			err = w.fault(string(e.key), id, fmt.Errorf("page %d is %w: its %q is no bucket", id, ErrDamaged, e.key))
+		} else {
+			err = w.bucket(string(e.key), e.value)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -83,7 +88,7 @@ func (w *treeWalk) bucket(name string, value []byte) error {
 	}
 	b := value[16:]
 	if len(b) < pageHead {
-		return w.fault(name, fmt.Errorf("bucket %s is %w: it is cut short", name, ErrDamaged))
+		return w.fault(name, w.file.meta.root, fmt.Errorf("bucket %s is %w: it is cut short", name, ErrDamaged))
 	}
 	order := binary.NativeEndian
 	p := &page{id: w.file.meta.root, kind: order.Uint16(b[8:]), elements: int(order.Uint16(b[10:])), b: b}
@@ -111,7 +116,7 @@ func (w *treeWalk) mark(p *page) error {
 func (w *treeWalk) visit(bucket string, id uint64) error {
 	p, err := w.take(id)
 	if err != nil {
-		return w.fault(bucket, err)
+		return w.fault(bucket, id, err)
 	}
 	return w.elements(bucket, p)
 }
@@ -125,7 +130,7 @@ func (w *treeWalk) elements(bucket string, p *page) error {
 		return w.leaf(bucket, all)
 	}
 	if err != nil || p.kind == pageLeaf {
-		return w.fault(bucket, err)
+		return w.fault(bucket, p.id, err)
 	}
 	return w.children(bucket, all)
 }
@@ -135,7 +140,7 @@ func (w *treeWalk) children(bucket string, all []element) error {
 	if w.leaf == nil {
 		first, err := w.file.head(all[0].page)
 		if err != nil {
-			return w.fault(bucket, err)
+			return w.fault(bucket, all[0].page, err)
 		}
 		if first.kind == pageLeaf {
 			return w.unread(all)

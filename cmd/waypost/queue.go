@@ -33,7 +33,7 @@ user it runs as.`,
 	}
 	cmd.PersistentFlags().StringVar(&q.dataDir, "data-dir", "",
 		"the data `directory` of the running waypost (default that of the configuration)")
-	cmd.AddCommand(q.listCommand(), q.showCommand(), q.catCommand(), q.statsCommand())
+	cmd.AddCommand(q.listCommand(), q.showCommand(), q.catCommand(), q.statsCommand(), q.verifyCommand())
 	cmd.AddCommand(q.changeCommands()...)
 	cmd.AddCommand(q.exportCommand(), q.importCommand())
 	return cmd
@@ -50,15 +50,11 @@ func (q *queueProgram) connect(ctx context.Context, work func(context.Context, *
 }
 
 func (q *queueProgram) dial() (*control.Client, error) {
-	dir := q.dataDir
-	if dir == "" {
-		c, err := q.config()
-		if err != nil {
-			return nil, err
-		}
-		dir = c.DataDir
+	dir, err := q.directory()
+	if err != nil {
+		return nil, err
 	}
-	return control.Dial(filepath.Join(dir, relay.ControlSocket))
+	return dial(dir)
 }
 
 func (*queueProgram) with(ctx context.Context, client *control.Client, work func(context.Context, *control.Client) error) error {
@@ -66,4 +62,21 @@ func (*queueProgram) with(ctx context.Context, client *control.Client, work func
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	return work(ctx, client)
+}
+
+// directory is the data directory that is meant.
+func (q *queueProgram) directory() (string, error) {
+	if q.dataDir != "" {
+		return q.dataDir, nil
+	}
+	c, err := q.config()
+	if err != nil {
+		return "", err
+	}
+	return c.DataDir, nil
+}
+
+// dial connects to the waypost that runs with a data directory.
+func dial(dir string) (*control.Client, error) {
+	return control.Dial(filepath.Join(dir, relay.ControlSocket))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -57,14 +58,14 @@ func (p *program) serve(ctx context.Context) error {
 	go func() { ended <- r.Run(ctx) }()
 	select {
 	case err := <-ended:
-		return err
+		return runError(err)
 	case s := <-signals:
 		log.Info("told to stop", "signal", s.String())
 		stop()
 	}
 	select {
 	case err := <-ended:
-		return err
+		return runError(err)
 	case s := <-signals:
 		return &codedError{exitCut, errors.New("stopped at once by a second signal: " + s.String())}
 	}
@@ -75,10 +76,18 @@ func (p *program) serve(ctx context.Context) error {
 // unless it is the disk or a permission, or what is on the disk.
 func startError(err error) error {
 	if errors.Is(err, queue.ErrDamaged) {
-		return &codedError{exitData, err}
+		return &codedError{exitData, fmt.Errorf("%w%s", err, remedy)}
 	}
 	if errors.Is(err, queue.ErrStore) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) {
 		return err
 	}
 	return &codedError{exitConfig, err}
+}
+
+// runError says what to do about a queue that turned out to be damaged.
+func runError(err error) error {
+	if errors.Is(err, queue.ErrDamaged) {
+		return fmt.Errorf("%w%s", err, remedy)
+	}
+	return err
 }

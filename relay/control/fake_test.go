@@ -101,6 +101,13 @@ func (f *fake) Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (
 	return f.imported, errors.Join(err, f.fail)
 }
 
+func (f *fake) Verify(_ context.Context, found func(queue.Damage)) (queue.Verification, error) {
+	for _, e := range f.entries {
+		found(queue.Damage{ID: e.ID, File: "index.db", Reason: "its owner says so"})
+	}
+	return queue.Verification{Messages: int64(len(f.entries)), Damages: int64(len(f.entries))}, f.error(0)
+}
+
 func (f *fake) change(filter queue.Filter) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

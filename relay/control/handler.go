@@ -27,6 +27,7 @@ type adminQueue interface {
 	Reroute(f queue.Filter) (int, error)
 	Export(ctx context.Context, w io.Writer, o queue.ExportOptions) (queue.Exported, error)
 	Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (queue.Imported, error)
+	Verify(ctx context.Context, found func(queue.Damage)) (queue.Verification, error)
 }
 
 var _ adminQueue = (*queue.Queue)(nil)
@@ -60,6 +61,7 @@ func newHandler(q adminQueue) http.Handler {
 	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)
 	mux.HandleFunc("POST /v1/export", h.export)
 	mux.HandleFunc("POST /v1/import", h.imports)
+	mux.HandleFunc("POST /v1/verify", h.verify)
 	answer("/", func(r *http.Request) (any, error) {
 		return nil, badRequest("there is no %s %s", r.Method, r.URL.Path)
 	})

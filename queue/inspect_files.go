@@ -1,0 +1,182 @@
+package queue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// contents compares every content that has a file with its checksum.
+func (in *inspection) contents() error {
+	entries, err := os.ReadDir(filepath.Join(in.dir, contentName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	there := map[ID]bool{}
+	for _, e := range entries {
+		id, err := ParseID(e.Name())
+		if err != nil {
+			continue
+		}
+		there[id] = true
+		if k := in.known[id]; !k.message {
+			in.Orphans++
+		} else if k.file {
+			if err := in.content(id, k); err != nil {
+				return err
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(in.known)) {
+		if k := in.known[id]; k.message && k.file && !there[id] && !in.gone(id) {
+			in.condemn(Damage{ID: id, File: contentPath(id), Reason: fmt.Sprintf("content of %s is %v: its file is missing", id, ErrDamaged)}, nil)
+		}
+	}
+	return nil
+}
+
+func contentPath(id ID) string { return filepath.Join(contentName, id.String()) }
+
+// content looks at one file. One that has gone meanwhile went with its message.
+func (in *inspection) content(id ID, k known) error {
+	f, err := os.Open(filepath.Join(in.dir, contentPath(id)))
+	if errors.Is(err, fs.ErrNotExist) && in.gone(id) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("verify content of %s: %w", id, err)
+	}
+	defer f.Close()
+	in.Contents++
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	n, err := io.Copy(sum, &checkedReader{in.ctx, io.LimitReader(f, k.size)})
+	in.ContentBytes += n
+	switch {
+	case err != nil && in.ctx.Err() != nil:
+		return in.ctx.Err()
+	case err != nil:
+		in.condemn(Damage{ID: id, File: contentPath(id), Reason: err.Error()}, nil)
+		return nil
+	case n != k.size || sum.Sum32() != k.sum:
+		in.condemn(Damage{ID: id, File: contentPath(id), Reason: fmt.Sprintf("content of %s is %v", id, ErrDamaged)}, nil)
+		return nil
+	}
+	_, owner, length, err := readTrailer(f)
+	if err == nil && (owner != id || length != k.size) {
+		err = fmt.Errorf("trailer is %w: it is that of another message", ErrDamaged)
+	}
+	if info, _ := f.Stat(); errors.Is(err, errNoTrailer) && info != nil && info.Size() == k.size {
+		err = nil // an older program wrote it
+	}
+	if err != nil {
+		in.damage(Damage{ID: id, File: contentPath(id), Reason: err.Error()}, nil)
+	}
+	return nil
+}
+
+// checkedReader ends with its context.
+type checkedReader struct {
+	ctx interface{ Err() error }
+	r   io.Reader
+}
+
+// Read reads on, unless the context has ended.
+func (r *checkedReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// journal reads the segments after applied into one overlay, with everything
+// in them that can be read. known says that applied is known: without it, the
+// first segment that there is is the first that counts. It returns the last.
+func (in *inspection) journal(applied uint64, known bool) (*overlay, uint64, error) {
+	dir := filepath.Join(in.dir, journalName)
+	files, err := in.segmentFiles(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	o, last := newOverlay(), applied
+	numbers := slices.Sorted(maps.Keys(files))
+	if !known && len(numbers) > 1 && files[numbers[0]] == spareName && numbers[1] != numbers[0]+1 {
+		numbers = numbers[1:] // of old
+	}
+	for _, number := range numbers {
+		if known && number <= applied {
+			continue
+		}
+		if (known || last > 0) && number != last+1 {
+			in.broken = true
+			in.damage(Damage{File: journalName, Reason: fmt.Sprintf("journal segment %d is %v: it is missing", last+1, ErrDamaged)}, nil)
+		}
+		last = number
+		if err := in.segment(files[number], number, number == numbers[len(numbers)-1], o); err != nil {
+			return nil, 0, err
+		}
+	}
+	return o, last, nil
+}
+
+// segmentFiles returns the segments by number. The spare file is one that was
+// brought into the index; it counts when the index is not what it was then.
+func (in *inspection) segmentFiles(dir string) (map[uint64]string, error) {
+	all, err := segments(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	files := map[uint64]string{}
+	head := make([]byte, recordHead)
+	if f, err := os.Open(filepath.Join(dir, spareName)); err == nil {
+		if _, err := f.ReadAt(head, 0); err == nil && binary.BigEndian.Uint32(head) == recordMagic {
+			files[binary.BigEndian.Uint64(head[8:])] = spareName
+		}
+		f.Close()
+	}
+	for _, number := range all {
+		files[number] = segmentName(number)
+	}
+	return files, nil
+}
+
+// segment reads one segment into o, and goes on behind what is damaged.
+func (in *inspection) segment(file string, number uint64, newest bool, o *overlay) error {
+	b, err := os.ReadFile(filepath.Join(in.dir, journalName, file))
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	in.Segments++
+	where := filepath.Join(journalName, file)
+	wrong := func(raw []byte, reason string) {
+		in.broken = true
+		in.damage(Damage{File: where, Reason: fmt.Sprintf("journal segment %d is %v: %s", number, ErrDamaged, reason)}, raw)
+	}
+	for {
+		kind, changes, rest, ok := nextRecord(b, number)
+		switch later := 0; {
+		case ok && kind == kindEnd:
+			return nil
+		case ok:
+			if err := o.replay(changes); err != nil {
+				wrong(changes, err.Error())
+			}
+			b = rest
+		default:
+			if later = laterRecordAt(b, number); later < 0 {
+				if !newest {
+					wrong(nil, "its end is missing")
+				}
+				return nil
+			}
+			wrong(b[:later], "a record before its last one")
+			b = b[later:]
+		}
+	}
+}
