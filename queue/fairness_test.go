@@ -232,3 +232,64 @@ func TestProvenDestinationsHaveTheirLane(t *testing.T) {
 		}
 	})
 }
+
+// However much waits for a dead destination, it costs one attempt per interval
+// and no write; and when it is back, everything flows at once over as many
+// connections as it may have.
+func TestBacklogOfADeadDestination(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const messages, perDest = 20_000, 20
+		var mu sync.Mutex
+		dead, attempts, running_, most := true, 0, 0, 0
+		w := &world{}
+		q := open(t, w, func(o *Options) {
+			o.PerDestination = perDest
+			o.Deliverer = delivererFunc(func(ctx context.Context, _ *Message, d *Delivery) Outcome {
+				mu.Lock()
+				defer mu.Unlock()
+				attempts++
+				if dead {
+					out := all(d, Result{State: Deferred, Reason: "connection refused"})
+					out.Unreachable = true
+					return out
+				}
+				Reached(ctx)
+				running_++
+				most = max(most, running_)
+				mu.Unlock()
+				rest(ctx, 100*time.Millisecond)
+				mu.Lock()
+				running_--
+				return all(d, Result{State: Delivered, Reported: true})
+			})
+		})
+		defer running(t, q)()
+		enqueue(t, q, "", "x\r\n", "first@d0.test")
+		synctest.Wait()
+		fill(t, q, messages, "", 0, 1)
+		written := q.store.journal.offset
+		time.Sleep(12 * time.Hour)
+		synctest.Wait()
+		mu.Lock()
+		if attempts < 12 || attempts > 25 {
+			t.Errorf("%d attempts in twelve hours, want one for each half hour at most", attempts)
+		}
+		perAttempt := (q.store.journal.offset - written) / int64(attempts)
+		if perAttempt > 2048 {
+			t.Errorf("%d octets written for each attempt", perAttempt)
+		}
+		dead, attempts = false, 0
+		mu.Unlock()
+		for back := time.Now(); attempts == 0; time.Sleep(time.Second) {
+			if time.Since(back) > 31*time.Minute {
+				t.Fatal("it is not tried again")
+			}
+		}
+		// One attempt finds that it is back, then there are twenty at a time.
+		time.Sleep(messages/perDest*100*time.Millisecond + 2*time.Second)
+		synctest.Wait()
+		if s := q.Stats(); s.Messages > 1 || most != perDest { // the first one has its own, later time
+			t.Errorf("%d messages left, %d connections at most", s.Messages, most)
+		}
+	})
+}
