@@ -63,13 +63,15 @@ func defaults(env environment) Config {
 	}
 }
 
-// newListener, newLogin and newRoute are what a [[listener]], [[login]] or
-// [[route]] begins with.
+// newListener, newLogin, newClass and newRoute are what a [[listener]],
+// [[login]], [[class]] or [[route]] begins with.
 func newListener() Listener {
 	return Listener{Address: "127.0.0.1:2525", Mode: ModeRelay, Auth: AuthNone, TLSProfile: ProfileModern}
 }
 
 func newLogin() Login { return Login{Senders: []string{"*"}} }
+
+func newClass() Class { return Class{MinPriority: -9, MaxPriority: 9} }
 
 func newRoute() Route { return Route{TLS: TLSOpportunistic} }
 

@@ -61,6 +61,8 @@ func (s spot) grow() spot {
 		table = TLS{}
 	case []Login:
 		table = newLogin()
+	case []Class:
+		table = newClass()
 	case []Route:
 		table = newRoute()
 	}

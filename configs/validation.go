@@ -26,6 +26,7 @@ func (v *validation) all() {
 	v.logins()
 	v.limits()
 	v.queue()
+	v.classes()
 	v.routes()
 	v.delivery()
 	v.endpoint()

@@ -19,6 +19,7 @@ func (v *validation) routes() {
 			all = i
 		}
 		v.recipients(path+".to", r.To)
+		v.knownClass(path+".class", r.Class)
 		if r.From != "" {
 			v.pattern(path+".from", r.From)
 		}

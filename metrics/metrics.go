@@ -53,6 +53,9 @@ type Metrics struct {
 	// Attempts counts finished delivery attempts, by "outcome": one of the
 	// Attempt constants.
 	Attempts *prometheus.CounterVec
+	// ClassAttempts counts the same by "class" (see [Metrics.AddClass]) and
+	// "outcome".
+	ClassAttempts *prometheus.CounterVec
 	// AttemptDuration observes the seconds that one attempt took, waiting for a
 	// connection included.
 	AttemptDuration prometheus.Histogram
@@ -137,6 +140,7 @@ func (m *Metrics) makeDelivery(f factory) {
 
 func (m *Metrics) makeOutbound(f factory) {
 	m.Attempts = f.counters("attempts_total", "Finished delivery attempts.", label{"outcome", attemptOutcomes()})
+	m.ClassAttempts = f.counters("class_attempts_total", "Finished delivery attempts, by message class.", label{"class", nil}, label{"outcome", attemptOutcomes()})
 	m.AttemptDuration = f.histogram("attempt_duration_seconds", "Time that one delivery attempt took.", attemptBuckets())
 	m.OutboundConnections = f.gauge("outbound_connections", "Connections to next hops open now.")
 	m.OutboundOpened = f.counter("outbound_connections_opened_total", "Connections to next hops established.")
@@ -149,6 +153,14 @@ func (m *Metrics) makeStore(f factory) {
 	m.CommitOperations = f.histogram("commit_operations", "Operations that shared one commit of the queue.", prometheus.ExponentialBuckets(1, 2, 12))
 	m.DNSQueries = f.counters("dns_queries_total", "Questions sent to DNS servers.", label{"type", dnsTypes()}, label{"result", dnsResults()})
 	m.DNSDuration = f.histogram("dns_duration_seconds", "Time from a DNS question to its outcome.", dnsBuckets())
+}
+
+// AddClass makes the series of a message class, at zero. The configuration
+// names the classes, and so bounds them.
+func (m *Metrics) AddClass(name string) {
+	for _, outcome := range attemptOutcomes() {
+		m.ClassAttempts.WithLabelValues(name, outcome)
+	}
 }
 
 // version is that of the main module, or "(devel)" where the build did not say.

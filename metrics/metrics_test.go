@@ -47,7 +47,8 @@ func gathered(t *testing.T, g prometheus.Gatherer) (labels map[string]map[string
 func complete() (*prometheus.Registry, *Metrics) {
 	reg := prometheus.NewPedanticRegistry()
 	m := New(reg)
-	m.WatchQueue(func() QueueStats { return QueueStats{} })
+	m.AddClass("default")
+	m.WatchQueue(func() QueueStats { return QueueStats{Classes: []ClassStats{{Name: "default"}}} })
 	return reg, m
 }
 

@@ -36,6 +36,8 @@ type QueueStats struct {
 	// Waiting is the number of destinations that are not tried before some
 	// later time, because the last attempt to reach them failed.
 	Waiting int64
+	// Classes has the recipients by message class.
+	Classes []ClassStats
 	// FastAttempts and SlowAttempts are the delivery attempts that run now, at
 	// destinations that answer promptly and at all others.
 	FastAttempts, SlowAttempts int64
@@ -46,6 +48,14 @@ type QueueStats struct {
 	OldestAge time.Duration
 	// DiskFree is the space left for the queue on its file system, in bytes.
 	DiskFree int64
+}
+
+// ClassStats is what the queue holds of one message class.
+type ClassStats struct {
+	// Name is the class's, one of those given to [Metrics.AddClass].
+	Name string
+	// Queued, Deferred and Held are as in QueueStats.
+	Queued, Deferred, Held int64
 }
 
 // WatchQueue has the queue's gauges read from f at every scrape. f is called
@@ -65,8 +75,8 @@ func (m *Metrics) WatchQueue(f func() QueueStats) {
 type queueCollector struct {
 	source atomic.Pointer[func() QueueStats]
 
-	messages, recipients, destinations, waiting *prometheus.Desc
-	attempts, bytes, oldestAge, diskFree        *prometheus.Desc
+	messages, recipients, destinations, waiting   *prometheus.Desc
+	classes, attempts, bytes, oldestAge, diskFree *prometheus.Desc
 }
 
 func newQueueCollector() *queueCollector {
@@ -78,6 +88,7 @@ func newQueueCollector() *queueCollector {
 		recipients:   desc("recipients", "Recipients in the queue, by state.", "state"),
 		destinations: desc("destinations", "Destinations that have messages in the queue."),
 		waiting:      desc("destinations_waiting", "Destinations not tried before a later time because the last attempt to reach them failed."),
+		classes:      desc("class_recipients", "Recipients in the queue, by message class and state.", "class", "state"),
 		attempts:     desc("attempts_running", "Delivery attempts that run now, by lane.", "lane"),
 		bytes:        desc("bytes", "Size of the content in the queue."),
 		oldestAge:    desc("oldest_age_seconds", "Time since the oldest message in the queue was accepted."),
@@ -87,7 +98,7 @@ func newQueueCollector() *queueCollector {
 
 // Describe sends the descriptions of the queue's gauges.
 func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.messages, c.recipients, c.destinations, c.waiting, c.attempts, c.bytes, c.oldestAge, c.diskFree} {
+	for _, d := range []*prometheus.Desc{c.messages, c.recipients, c.destinations, c.waiting, c.classes, c.attempts, c.bytes, c.oldestAge, c.diskFree} {
 		ch <- d
 	}
 }
@@ -108,6 +119,11 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	send(c.recipients, float64(s.Held), stateHeld)
 	send(c.destinations, float64(s.Destinations))
 	send(c.waiting, float64(s.Waiting))
+	for _, class := range s.Classes {
+		send(c.classes, float64(class.Queued), class.Name, stateQueued)
+		send(c.classes, float64(class.Deferred), class.Name, stateDeferred)
+		send(c.classes, float64(class.Held), class.Name, stateHeld)
+	}
 	send(c.attempts, float64(s.FastAttempts), laneFast)
 	send(c.attempts, float64(s.SlowAttempts), laneSlow)
 	send(c.bytes, float64(s.Bytes))

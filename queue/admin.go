@@ -225,12 +225,27 @@ func (q *Queue) Stats() metrics.QueueStats {
 	}
 	waiting := q.sched.stats()
 	stats.Destinations, stats.Waiting = waiting.destinations, waiting.paused
+	stats.Classes = q.classStats()
 	stats.FastAttempts, stats.SlowAttempts = waiting.fast, waiting.slow
 	if free, _, err := q.room.look(); err == nil {
 		stats.DiskFree = free
 	}
 	if oldest := q.oldest(); oldest != 0 {
 		stats.OldestAge = max(time.Since(oldest.Arrived()), 0)
+	}
+	return stats
+}
+
+// classStats counts by class, by rank. What is in an unknown class counts for
+// the default one.
+func (q *Queue) classStats() []metrics.ClassStats {
+	stats := make([]metrics.ClassStats, len(q.classes.all))
+	for i, c := range q.classes.all {
+		stats[i].Name = c.Name
+	}
+	for name, t := range q.store.byClass() {
+		s := &stats[q.classes.of(name).index]
+		s.Queued, s.Deferred, s.Held = s.Queued+t.queued, s.Deferred+t.deferred, s.Held+t.held
 	}
 	return stats
 }

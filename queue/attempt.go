@@ -68,7 +68,9 @@ func (q *Queue) deliver(ctx context.Context, w *worker, m *Message, d *Delivery,
 		q.sched.done(d.key(), w.destination.name, again)
 		return
 	}
-	q.metrics.Attempts.WithLabelValues(outcomeLabel(out)).Inc()
+	label := outcomeLabel(out)
+	q.metrics.Attempts.WithLabelValues(label).Inc()
+	q.metrics.ClassAttempts.WithLabelValues(q.classes.of(m.Class).Name, label).Inc()
 	q.metrics.AttemptDuration.Observe(time.Since(start).Seconds())
 	q.conclude(w, m, d, out)
 }

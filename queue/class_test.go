@@ -15,7 +15,6 @@ type sorter struct {
 	mu     sync.Mutex
 	took   time.Duration
 	served []string // classes
-	count  map[string]int
 	at     []time.Time
 }
 

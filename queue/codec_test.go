@@ -83,7 +83,7 @@ func sampleMessage() *Message {
 	at := time.UnixMilli(1_700_000_000_123)
 	return &Message{ID: 9, inline: []byte("content"), sum: 3, Envelope: Envelope{
 		ReversePath: path("s@a.test"), EnvelopeID: "e", Return: "FULL", UTF8: true, EightBit: true, Binary: true, RequireTLS: true,
-		Priority: -9, Class: "bulk", DeliverBy: DeliverBy{Deadline: at, Return: true, Trace: true}, HoldUntil: at, MessageID: "1@a.test",
+		Priority: -9, Class: "bulk", ClassRule: "class[0] from a.test", DeliverBy: DeliverBy{Deadline: at, Return: true, Trace: true}, HoldUntil: at, MessageID: "1@a.test",
 		Arrival: at, Size: 7, Client: "c", Login: "user", Listener: "127.0.0.1:25", Protocol: "ESMTPSA", TLS: "TLS1.3 TLS_AES_128_GCM_SHA256",
 		ReportOn: 5,
 	}}

@@ -26,6 +26,7 @@ type exportedMessage struct {
 	TLS        string             `json:"tls,omitempty"`
 	ReportOn   string             `json:"report_on,omitempty"` // the ID of the message that this one reports on
 	Class      string             `json:"class,omitempty"`
+	ClassRule  string             `json:"class_rule,omitempty"`
 	Priority   int8               `json:"priority,omitempty"`
 	RequireTLS bool               `json:"require_tls,omitempty"`
 	HoldUntil  *time.Time         `json:"hold_until,omitempty"`
@@ -106,7 +107,7 @@ func describe(e *Entry) *exportedMessage {
 		ID: e.ID.String(), From: e.ReversePath.String(), EnvelopeID: e.EnvelopeID, Return: e.Return,
 		UTF8: e.UTF8, EightBit: e.EightBit, Binary: e.Binary, Arrival: e.Arrival.UTC(), MessageID: e.MessageID,
 		Client: e.Client, Login: e.Login, Listener: e.Listener, Protocol: e.Protocol, TLS: e.TLS,
-		ReportOn: exportedID(e.ReportOn), Class: e.Class, Priority: e.Priority, RequireTLS: e.RequireTLS, HoldUntil: exportedTime(e.HoldUntil),
+		ReportOn: exportedID(e.ReportOn), Class: e.Class, ClassRule: e.ClassRule, Priority: e.Priority, RequireTLS: e.RequireTLS, HoldUntil: exportedTime(e.HoldUntil),
 		Content: exportedContent{Size: e.Size},
 	}
 	if by := e.DeliverBy; !by.Deadline.IsZero() {

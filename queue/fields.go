@@ -29,6 +29,7 @@ const (
 	tagProtocol
 	tagTLS
 	tagReportOn
+	tagClassRule
 )
 
 // Tags of a delivery.
@@ -100,6 +101,7 @@ func (f *fields) time(tag uint64, t time.Time) {
 func messageFields(m *Message) (f fields) {
 	f.string(tagLogin, m.Login)
 	f.string(tagClass, m.Class)
+	f.string(tagClassRule, m.ClassRule)
 	f.octet(tagPriority, byte(m.Priority))
 	f.string(tagMessageID, m.MessageID)
 	f.flagged(tagRequireTLS, m.RequireTLS)
@@ -122,6 +124,8 @@ func (m *Message) setField(tag uint64, v *decoder) (known bool) {
 		m.Login = v.rest()
 	case tagClass:
 		m.Class = v.rest()
+	case tagClassRule:
+		m.ClassRule = v.rest()
 	case tagPriority:
 		m.Priority = int8(v.octet())
 	case tagMessageID:

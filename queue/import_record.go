@@ -25,7 +25,7 @@ func parseExported(m *exportedMessage) (env Envelope, deliveries []importedDeliv
 		UTF8: m.UTF8, EightBit: m.EightBit, Binary: m.Binary, Arrival: p.time("arrival", &m.Arrival), MessageID: m.MessageID,
 		Client: smtp.Printable(m.Client), Login: p.word("login", m.Login),
 		Listener: smtp.Printable(m.Listener), Protocol: smtp.Printable(m.Protocol), TLS: smtp.Printable(m.TLS),
-		Class: p.word("class", m.Class), Priority: m.Priority, RequireTLS: m.RequireTLS, HoldUntil: p.time("hold_until", m.HoldUntil),
+		Class: p.word("class", m.Class), ClassRule: p.word("class_rule", m.ClassRule), Priority: m.Priority, RequireTLS: m.RequireTLS, HoldUntil: p.time("hold_until", m.HoldUntil),
 		ReportOn: p.id("report_on", m.ReportOn),
 	}
 	if by := m.DeliverBy; by != nil {

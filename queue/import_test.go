@@ -634,7 +634,7 @@ func TestArchiveHasEveryField(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_123)
 	e := Entry{ID: 1 << 40, Envelope: Envelope{
 		ReversePath: path("s@a.test"), EnvelopeID: "id", Return: "HDRS", UTF8: true, EightBit: true, Binary: true, RequireTLS: true, Priority: -3,
-		Class: "news", DeliverBy: DeliverBy{Deadline: at, Return: true, Trace: true}, HoldUntil: at, MessageID: "1@a.test", Arrival: at, Size: 7,
+		Class: "news", ClassRule: "class[0] from a.test", DeliverBy: DeliverBy{Deadline: at, Return: true, Trace: true}, HoldUntil: at, MessageID: "1@a.test", Arrival: at, Size: 7,
 		Client: "c.test ([192.0.2.1])", Login: "jo", Listener: "192.0.2.1:25", Protocol: "ESMTP", TLS: "TLS 1.3", ReportOn: 17,
 	}, Attempts: []Attempt{{
 		Index: 0, Number: 4, Time: at, Destination: "old.test", Reports: []SentReport{{ReportDelay, 18}},

@@ -32,6 +32,8 @@ type Envelope struct {
 	Priority int8
 	// Class is the name of the message class; "" is the default one.
 	Class string
+	// ClassRule says which rule put the message there, for people.
+	ClassRule string
 	// DeliverBy is BY; its zero value means that it was not given.
 	DeliverBy DeliverBy
 	// HoldUntil is when the message may first be attempted, to the

@@ -16,6 +16,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"waypost/metrics"
+	"waypost/relay/smtp"
 )
 
 // Deliverer makes one attempt. It is called from many goroutines at once.
@@ -82,6 +83,9 @@ type Options struct {
 	// Classes are the other classes of messages. One called DefaultClass
 	// takes the place of the default one, Retry included.
 	Classes []Class
+	// ReportClass returns the class of a report to that recipient; nil puts
+	// reports into the default one.
+	ReportClass func(smtp.Path) (class, rule string)
 	// Workers bounds the attempts that run at once at destinations that are
 	// known to answer promptly; 0 means 500.
 	Workers int
@@ -118,6 +122,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.New(nil)
+	}
+	if o.ReportClass == nil {
+		o.ReportClass = func(smtp.Path) (string, string) { return "", "" }
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Float64
@@ -165,6 +172,9 @@ func Open(o Options) (*Queue, error) {
 		room:    room{dir: o.Dir},
 		ops:     make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
 		failed: make(chan struct{}), loaded: make(chan struct{}),
+	}
+	for _, c := range q.classes.all {
+		q.metrics.AddClass(c.Name)
 	}
 	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
 	if q.store, err = openStore(o.Dir, segmentSize, q.fail); err != nil {

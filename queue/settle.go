@@ -145,8 +145,9 @@ func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepa
 		draft.Discard()
 		return nil, err
 	}
+	class, rule := s.queue.opts.ReportClass(s.message.ReversePath)
 	// RFC 3461 §6.1: null reverse-path, no RET, NOTIFY only NEVER.
-	p, err := draft.prepare(Envelope{EightBit: eightBit, UTF8: utf8, ReportOn: s.message.ID},
+	p, err := draft.prepare(Envelope{EightBit: eightBit, UTF8: utf8, Class: class, ClassRule: rule, ReportOn: s.message.ID},
 		[]Recipient{{Path: s.message.ReversePath, Notify: smtp.NotifyNever}})
 	if err != nil {
 		draft.Discard()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"syscall"
 	"time"
@@ -90,6 +91,13 @@ func (s *store) publish(counted []classTally) {
 	for _, c := range counted {
 		s.totals[c.class] = s.totals[c.class].plus(c.change)
 	}
+}
+
+// byClass returns the totals by class.
+func (s *store) byClass() map[string]tally {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.totals)
 }
 
 // sum returns the totals of all classes together.

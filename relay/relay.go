@@ -106,10 +106,8 @@ func (r *Relay) openQueue() error {
 	q, err := queue.Open(queue.Options{
 		Dir:       r.config.DataDir,
 		Deliverer: out, Router: out, Reporter: &reporter{hostname: r.config.Hostname},
-		Retry: queue.RetryPolicy{
-			Intervals: intervals(r.config.Queue.Retry), Jitter: r.config.Queue.Jitter,
-			Lifetime: time.Duration(r.config.Queue.Lifetime), WarnAfter: time.Duration(r.config.Queue.WarnAfter),
-		},
+		Retry:   retryPolicy(r.config),
+		Classes: queueClasses(r.config), ReportClass: reportClass(r.config),
 		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: r.config.Delivery.ConnectionsPerDestination,
 		MinFree: int64(r.config.Queue.MinFree), Log: r.log, Metrics: r.metrics,
 	})
@@ -127,7 +125,7 @@ func (r *Relay) openListeners() error {
 		return err
 	}
 	backend := inbound.New(inbound.Options{
-		Hostname: r.config.Hostname, Queue: r.queue, Rules: rules(r.config), Authenticator: users,
+		Hostname: r.config.Hostname, Queue: r.queue, Rules: rules(r.config), Classes: policyClasses(r.config), Authenticator: users,
 		MaxRecipients: r.config.Limits.Recipients, ETRN: networks(r.config.Relay.ETRN), Log: r.log, Metrics: r.metrics,
 	})
 	store, err := r.certificates()

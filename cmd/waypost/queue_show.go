@@ -102,6 +102,7 @@ func printArrival(field func(name, text string), m *control.Message) {
 	field("Envelope ID", m.EnvelopeID)
 	field("Report on", m.ReportOn)
 	field("Class", m.Class)
+	field("Class rule", m.ClassRule)
 	if m.Priority != 0 {
 		field("Priority", fmt.Sprint(m.Priority))
 	}

@@ -13,7 +13,7 @@ func (h *handler) message(e *queue.Entry, now time.Time) Message {
 		ID: e.ID.String(), From: e.ReversePath.String(), Size: e.Size,
 		Arrival: e.Arrival.UTC(), AgeSeconds: seconds(max(now.Sub(e.Arrival), 0)),
 		Client: e.Client, EnvelopeID: e.EnvelopeID, MessageID: e.MessageID, Login: e.Login,
-		Listener: e.Listener, Protocol: e.Protocol, TLS: e.TLS, Class: e.Class, Priority: e.Priority, RequireTLS: e.RequireTLS,
+		Listener: e.Listener, Protocol: e.Protocol, TLS: e.TLS, Class: e.Class, ClassRule: e.ClassRule, Priority: e.Priority, RequireTLS: e.RequireTLS,
 		HoldUntil: known(e.HoldUntil), DeliverBy: known(e.DeliverBy.Deadline),
 		Recipients: []Recipient{}, AttemptLog: attempts(e.Attempts),
 	}

@@ -47,6 +47,8 @@ type Message struct {
 	TLS      string `json:"tls,omitempty"`
 	// Class is the message class; left out for the default one.
 	Class string `json:"class,omitempty"`
+	// ClassRule says which rule put it there; left out where there was none.
+	ClassRule string `json:"class_rule,omitempty"`
 	// Priority is MT-PRIORITY; left out when it is 0.
 	Priority int8 `json:"priority,omitempty"`
 	// RequireTLS says that no next hop may have the message in clear.

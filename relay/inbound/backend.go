@@ -40,6 +40,8 @@ type Options struct {
 	// ETRN are the clients that may have the queue tried for a domain (RFC
 	// 1985); none by default.
 	ETRN []netip.Prefix
+	// Classes sort messages; without any, none has a class.
+	Classes policy.Classes
 	// Authenticator knows the users; nil means that there are none.
 	Authenticator Authenticator
 	Log           *slog.Logger     // nil discards

@@ -33,7 +33,7 @@ func (s *session) Data(r io.Reader) error {
 	}
 	draft := b.Queue.NewDraft()
 	defer draft.Discard()
-	in := &intake{checker: message.NewChecker(message.Limits{Binary: s.tx.envelope.Binary}), draft: draft}
+	in := &intake{checker: message.NewChecker(message.Limits{Binary: s.tx.envelope.Binary, Fields: b.Classes.HeaderNames()}), draft: draft}
 	trace := s.trace(draft.ID(), time.Now())
 	if _, err := draft.Write(trace); err != nil {
 		return s.storageError(err)
@@ -52,12 +52,27 @@ func (s *session) Data(r io.Reader) error {
 	envelope.EightBit = seen.EightBit() || !message.IsASCII(string(trace))
 	envelope.MessageID = seen.MessageID
 	envelope.Arrival = time.Now()
+	envelope.Class, envelope.ClassRule = s.class(in.checker.Fields())
 	if err := draft.Commit(envelope, s.tx.recipients); err != nil {
 		return s.storageError(err)
 	}
 	b.Rules.Count(s.who(), envelope.ReversePath, policy.Bytes, draft.Size(), time.Now())
-	s.accepted(draft)
+	s.accepted(draft, envelope.Class)
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "OK, queued as " + draft.ID().String()}
+}
+
+// class returns the class of the message and the rule that put it there.
+func (s *session) class(fields []message.Seen) (class, rule string) {
+	m := &policy.Mail{
+		Sender: s.tx.envelope.ReversePath, Client: policy.Client{Addr: s.client, Login: s.login}, Priority: int(s.tx.envelope.Priority),
+	}
+	for i := range s.tx.recipients {
+		m.Recipients = append(m.Recipients, s.tx.recipients[i].Path)
+	}
+	for _, f := range fields {
+		m.Fields = append(m.Fields, policy.Field(f))
+	}
+	return s.backend.Classes.Sort(m)
 }
 
 // intake passes content to the checker and to the draft.
@@ -115,7 +130,7 @@ func (s *session) arrival(e *queue.Envelope) {
 }
 
 // accepted counts and logs a message that is in the queue.
-func (s *session) accepted(d *queue.Draft) {
+func (s *session) accepted(d *queue.Draft, class string) {
 	b := s.backend
 	b.Metrics.MessagesAccepted.Inc()
 	b.Metrics.AcceptedBytes.Add(float64(d.Size()))
@@ -124,6 +139,9 @@ func (s *session) accepted(d *queue.Draft) {
 	log := b.Log
 	if s.login != "" {
 		log = log.With("login", smtp.Printable(s.login))
+	}
+	if class != "" {
+		log = log.With("class", class)
 	}
 	log.Info("accepted", "queue_id", d.ID().String(), "client", s.client.String(), "hello", smtp.Printable(s.conn.Hostname()),
 		"from", s.tx.envelope.ReversePath.String(), "recipients", len(s.tx.recipients), "size", d.Size(), "tls", secure)

@@ -40,7 +40,19 @@ type Limits struct {
 	// Binary allows CR and LF to stand alone: the content came with
 	// BODY=BINARYMIME (RFC 3030 §3).
 	Binary bool
+	// Fields are names of header fields to keep, in lower case.
+	Fields []string
 }
+
+// Seen is a field of the header section, or how it begins.
+type Seen struct {
+	// Name is in lower case; Value is what stands behind the colon on the
+	// first line, up to 998 octets.
+	Name, Value string
+}
+
+// maxFields bounds the fields that are kept of one content.
+const maxFields = 100
 
 // Result is what a Checker saw, as though the content had ended there.
 type Result struct {
@@ -88,7 +100,8 @@ type Checker struct {
 	inBody   bool
 	line     [maxHeaderLine]byte // how the current header line begins
 	id       []byte              // of the Message-ID field, as far as it was seen
-	inID     bool                // the last header line belongs to it
+	fields   []Seen
+	inID     bool // the last header line belongs to it
 }
 
 const (
@@ -147,6 +160,9 @@ func (c *Checker) Result() Result {
 	return r
 }
 
+// Fields returns the header fields that the limits ask for, up to 100 of them.
+func (c *Checker) Fields() []Seen { return c.fields }
+
 // Err returns the gravest reason why the content may not be taken, in the
 // order of the Err values, or nil. Call it when the content has ended. A NUL
 // octet is no such reason: it is odd, but it can be passed on.
@@ -196,6 +212,12 @@ func (c *Checker) headerLine(line []byte) {
 		c.id = append(c.id, line...) // folded
 		c.inID = len(c.id) < maxMessageID
 		return
+	}
+	for _, name := range c.limits.Fields {
+		if len(c.fields) < maxFields && isField(line, name) {
+			_, value, _ := bytes.Cut(line, []byte{':'})
+			c.fields = append(c.fields, Seen{name, string(bytes.TrimSpace(value))})
+		}
 	}
 	c.inID = c.id == nil && isField(line, messageIDName)
 	switch {

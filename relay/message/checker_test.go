@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -263,4 +264,22 @@ func BenchmarkChecker(b *testing.B) {
 		room := make([]byte, piece)
 		each(b, func(p []byte) { copy(room, p) })
 	})
+}
+
+func TestCheckerKeepsFields(t *testing.T) {
+	c := NewChecker(Limits{Fields: []string{"list-id", "precedence"}})
+	content := "Subject: list-id\r\nLIST-ID : <a.b>\r\n folded\r\nList-Idle: no\r\nprecedence:bulk\r\n\r\nList-Id: body\r\n"
+	for _, b := range []byte(content) {
+		c.Write([]byte{b})
+	}
+	if got := fmt.Sprint(c.Fields()); got != "[{list-id <a.b>} {precedence bulk}]" {
+		t.Errorf("kept %s", got)
+	}
+	many := NewChecker(Limits{Fields: []string{"x"}})
+	for range 3 * maxFields {
+		many.Write([]byte("X: y\r\n"))
+	}
+	if n := len(many.Fields()); n != maxFields {
+		t.Errorf("kept %d fields, want %d", n, maxFields)
+	}
 }

@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -111,7 +112,7 @@ func (o *Outbound) Destination(e *queue.Envelope, r *queue.Recipient) string {
 }
 
 func (o *Outbound) lookup(e *queue.Envelope, r *queue.Recipient) *route.Route {
-	return o.routes.Load().Lookup(route.Mail{Sender: e.ReversePath, Recipient: r.Path, Login: e.Login, Class: e.Class})
+	return o.routes.Load().Lookup(route.Mail{Sender: e.ReversePath, Recipient: r.Path, Login: e.Login, Class: cmp.Or(e.Class, queue.DefaultClass)})
 }
 
 // Deliver makes one attempt for the open recipients of d.
