@@ -43,6 +43,8 @@ type Config struct {
 	// Classes are asked in order and the first that matches is a message's class.
 	// Default none, and all mail is of the class "default".
 	Classes []Class `toml:"class"`
+	// History says what is kept of messages that have left the queue.
+	History History `toml:"history"`
 	// Routes are asked in order and the first that matches wins; without one,
 	// mail goes where the recipient's MX records say. Default none.
 	Routes []Route `toml:"route"`
@@ -264,6 +266,15 @@ type Queue struct {
 	// Ephemeral lets the queue be where it does not outlive the host or the
 	// container: on tmpfs, ramfs or overlayfs. Default false.
 	Ephemeral bool `toml:"ephemeral"`
+}
+
+// History bounds what is kept of messages that have left the queue.
+type History struct {
+	// Size is how much of the disk their stories may take; 0 keeps none.
+	// Default 256MB.
+	Size Size `toml:"size"`
+	// Age is how long they are kept; 0 is as long as there is room. Default 7d.
+	Age Duration `toml:"age"`
 }
 
 // ClassDefault is the class of messages that no other matches. A [[class]] of

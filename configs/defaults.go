@@ -51,6 +51,7 @@ func defaults(env environment) Config {
 			Jitter:    0.1,
 			MinFree:   256 * megabyte,
 		},
+		History: History{Size: 256 * megabyte, Age: 7 * 24 * hour},
 		Delivery: Delivery{
 			SMTPPort:                  25,
 			AddressFamily:             FamilyBoth,

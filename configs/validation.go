@@ -168,6 +168,12 @@ func (v *validation) queue() {
 		v.fail("queue.jitter", "must be at least 0 and less than 1, not %v", q.Jitter)
 	}
 	atLeast(v, "queue.min_free", q.MinFree, 0)
+	h := v.config.History
+	if atLeast(v, "history.size", h.Size, 0) && h.Size > 0 {
+		// What one checkpoint of the queue adds must be a small part of it.
+		atLeast(v, "history.size", h.Size, 64*megabyte)
+	}
+	atLeast(v, "history.age", h.Age, 0)
 }
 
 // delivery checks what delivery may use and reach, the resolver included.

@@ -179,6 +179,7 @@ func TestWatchQueue(t *testing.T) {
 	names := []string{
 		"waypost_queue_messages", "waypost_queue_recipients", "waypost_queue_destinations", "waypost_queue_destinations_waiting",
 		"waypost_queue_bytes", "waypost_queue_oldest_age_seconds", "waypost_queue_disk_free_bytes",
+		"waypost_queue_history_bytes", "waypost_queue_history_oldest_age_seconds",
 	}
 	if n, err := testutil.GatherAndCount(reg, names...); err != nil || n != 0 {
 		t.Fatalf("before WatchQueue: %d series (%v), want none", n, err)
@@ -188,7 +189,7 @@ func TestWatchQueue(t *testing.T) {
 		calls++
 		return QueueStats{
 			Messages: 1, Queued: 2, Deferred: 3, Held: 4, Destinations: 5, Waiting: 6,
-			Bytes: 7, OldestAge: 90 * time.Second, DiskFree: 8,
+			Bytes: 7, OldestAge: 90 * time.Second, DiskFree: 8, HistoryBytes: 9, HistoryAge: time.Minute,
 		}
 	})
 	want := `
@@ -204,6 +205,12 @@ waypost_queue_destinations_waiting 6
 # HELP waypost_queue_disk_free_bytes Space left for the queue on its file system.
 # TYPE waypost_queue_disk_free_bytes gauge
 waypost_queue_disk_free_bytes 8
+# HELP waypost_queue_history_bytes Size of what is kept of messages that have left the queue.
+# TYPE waypost_queue_history_bytes gauge
+waypost_queue_history_bytes 9
+# HELP waypost_queue_history_oldest_age_seconds Time since the oldest message that is kept in the history left the queue.
+# TYPE waypost_queue_history_oldest_age_seconds gauge
+waypost_queue_history_oldest_age_seconds 60
 # HELP waypost_queue_messages Messages in the queue.
 # TYPE waypost_queue_messages gauge
 waypost_queue_messages 1

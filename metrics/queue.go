@@ -46,6 +46,11 @@ type QueueStats struct {
 	// OldestAge is the time since the oldest message was accepted, zero for an
 	// empty queue.
 	OldestAge time.Duration
+	// HistoryBytes is the size of the history on disk, in bytes, and
+	// HistoryAge the time since the oldest message in it left; both are zero
+	// where there is none.
+	HistoryBytes int64
+	HistoryAge   time.Duration
 	// DiskFree is the space left for the queue on its file system, in bytes.
 	DiskFree int64
 }
@@ -77,6 +82,7 @@ type queueCollector struct {
 
 	messages, recipients, destinations, waiting   *prometheus.Desc
 	classes, attempts, bytes, oldestAge, diskFree *prometheus.Desc
+	historyBytes, historyAge                      *prometheus.Desc
 }
 
 func newQueueCollector() *queueCollector {
@@ -92,13 +98,17 @@ func newQueueCollector() *queueCollector {
 		attempts:     desc("attempts_running", "Delivery attempts that run now, by lane.", "lane"),
 		bytes:        desc("bytes", "Size of the content in the queue."),
 		oldestAge:    desc("oldest_age_seconds", "Time since the oldest message in the queue was accepted."),
+		historyBytes: desc("history_bytes", "Size of what is kept of messages that have left the queue."),
+		historyAge:   desc("history_oldest_age_seconds", "Time since the oldest message that is kept in the history left the queue."),
 		diskFree:     desc("disk_free_bytes", "Space left for the queue on its file system."),
 	}
 }
 
 // Describe sends the descriptions of the queue's gauges.
 func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.messages, c.recipients, c.destinations, c.waiting, c.classes, c.attempts, c.bytes, c.oldestAge, c.diskFree} {
+	for _, d := range []*prometheus.Desc{
+		c.messages, c.recipients, c.destinations, c.waiting, c.classes, c.attempts, c.bytes, c.oldestAge, c.diskFree, c.historyBytes, c.historyAge,
+	} {
 		ch <- d
 	}
 }
@@ -128,5 +138,7 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	send(c.attempts, float64(s.SlowAttempts), laneSlow)
 	send(c.bytes, float64(s.Bytes))
 	send(c.oldestAge, s.OldestAge.Seconds())
+	send(c.historyBytes, float64(s.HistoryBytes))
+	send(c.historyAge, s.HistoryAge.Seconds())
 	send(c.diskFree, float64(s.DiskFree))
 }

@@ -25,6 +25,8 @@ type Filter struct {
 	OlderThan time.Duration
 	// State is "queued", "deferred" or "held": a recipient must be that.
 	State string
+	// By says whose wish a change is, and selects nothing.
+	By string
 }
 
 // Entry is a message with its deliveries, as an operator sees it.
@@ -229,6 +231,10 @@ func (q *Queue) Stats() metrics.QueueStats {
 	stats.FastAttempts, stats.SlowAttempts = waiting.fast, waiting.slow
 	if free, _, err := q.room.look(); err == nil {
 		stats.DiskFree = free
+	}
+	var left time.Time
+	if stats.HistoryBytes, left = q.store.history.state(); !left.IsZero() {
+		stats.HistoryAge = max(time.Since(left), 0)
 	}
 	if oldest := q.oldest(); oldest != 0 {
 		stats.OldestAge = max(time.Since(oldest.Arrived()), 0)

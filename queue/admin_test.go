@@ -181,7 +181,8 @@ func TestRemove(t *testing.T) {
 			t.Errorf("its content: %v", err)
 		}
 		e, err := q.Show(one)
-		if err != nil || len(e.Deliveries[0].Recipients) != 0 || len(e.Deliveries[1].Recipients) != 1 {
+		if err != nil || e.Deliveries[0].Open() != 0 || e.Deliveries[1].Open() != 1 || e.Deliveries[0].Recipients[1].State != Removed ||
+			e.Deliveries[0].Recipients[1].Last.Reason != "removed by an operator" {
 			t.Errorf("first message: %+v, %v", e.Deliveries, err)
 		}
 		if n, err := q.Remove(Filter{IDs: []ID{one}}); n != 1 || err != nil {

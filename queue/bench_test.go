@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"waypost/relay/smtp"
 )
 
 // BenchmarkEnqueue measures the store alone: 5 KB messages that become durable,
@@ -38,5 +40,53 @@ func BenchmarkEnqueue(b *testing.B) {
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 		})
+	}
+}
+
+// BenchmarkRelay measures the store with the schedule: 5 KB messages that become
+// durable, are delivered at once, and leave. The history is what differs.
+func BenchmarkRelay(b *testing.B) {
+	content := []byte(strings.Repeat("x", 5120))
+	for _, writers := range []int{1, 20, 100} {
+		for _, history := range []int64{0, 256 << 20} {
+			b.Run(fmt.Sprintf("writers=%d/history=%dMB", writers, history>>20), func(b *testing.B) {
+				reply := smtp.NewReply(250, smtp.EnhancedCode{2, 0, 0}, "Ok: queued as 4XyZ12abCDz")
+				w := &world{answer: func(_ *Message, d *Delivery) Outcome {
+					return all(d, Result{State: Delivered, Reply: reply, Status: reply.Status(), Host: "mx.b.test[192.0.2.1]:25"})
+				}}
+				q := open(b, w, func(o *Options) { o.History.Size = history })
+				stop := running(b, q)
+				defer stop()
+				var left, messages atomic.Int64
+				left.Store(int64(b.N))
+				b.ReportAllocs()
+				b.ResetTimer()
+				var wg sync.WaitGroup
+				for range writers {
+					wg.Go(func() {
+						for {
+							n := left.Add(-1)
+							if n < 0 {
+								return
+							}
+							d := q.NewDraft()
+							d.Write(content)
+							err := d.Commit(Envelope{ReversePath: path("sender@a.test"), Arrival: time.Now(), Client: "client.a.test ([192.0.2.9])",
+								MessageID: fmt.Sprintf("%d@a.test", n), Protocol: "ESMTP", Listener: "192.0.2.2:25"}, []Recipient{{Path: path("recipient@b.test")}})
+							if err != nil {
+								b.Error(err)
+								return
+							}
+							messages.Add(1)
+						}
+					})
+				}
+				wg.Wait()
+				for q.Stats().Messages > 0 {
+					time.Sleep(time.Millisecond)
+				}
+				b.ReportMetric(float64(messages.Load())/b.Elapsed().Seconds(), "messages/s")
+			})
+		}
 	}
 }

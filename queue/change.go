@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -46,10 +47,17 @@ func (q *Queue) Release(f Filter) (int, error) {
 // Remove takes the selected recipients out of the queue, without a report. A
 // message goes when it has no recipient left that waits.
 func (q *Queue) Remove(f Filter) (int, error) {
+	reason := "removed by " + cmp.Or(f.By, "an operator")
 	return q.change(f, func(d *Delivery, selected func(*Recipient) bool) bool {
-		before := len(d.Recipients)
-		d.Recipients = slices.DeleteFunc(d.Recipients, func(r Recipient) bool { return r.State.Open() && selected(&r) })
-		return len(d.Recipients) < before
+		changed, now := false, time.Now()
+		for i := range d.Recipients {
+			if r := &d.Recipients[i]; r.State.Open() && selected(r) {
+				changed = true
+				r.State, r.LastAttempt = Removed, now
+				r.Last = Result{State: Removed, Reason: reason}
+			}
+		}
+		return changed
 	})
 }
 
@@ -135,7 +143,7 @@ func (q *Queue) changeEntry(b *batch, f Filter, id ID, how alter, done *changed)
 		return err
 	}
 	done.gone = append(done.gone, m)
-	b.remove(id)
+	b.leave(m, storyKeys(m, e.Deliveries...), b.deliveries(id), b.attempts(id))
 	b.count(m.Class, tally{messages: -1, bytes: -m.Size})
 	return nil
 }

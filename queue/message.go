@@ -94,9 +94,10 @@ const (
 	Delivered
 	Failed
 	Expired
+	Removed // by an operator; nobody is told
 )
 
-var stateNames = [...]string{"queued", "deferred", "delivered", "failed", "expired"}
+var stateNames = [...]string{"queued", "deferred", "delivered", "failed", "expired", "removed"}
 
 // String returns the state's word.
 func (s State) String() string {
@@ -132,7 +133,8 @@ type Recipient struct {
 
 // Result is what one attempt meant for one recipient.
 type Result struct {
-	// State is Delivered, Deferred or Failed.
+	// State is Delivered, Deferred or Failed; Removed in Recipient.Last when an
+	// operator removed the recipient, as Reason says.
 	State State
 	// Reply is the decisive reply of the host; its code is zero when no host
 	// said anything.

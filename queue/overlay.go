@@ -14,6 +14,9 @@ type overlay struct {
 	// imports is the memory of imported messages. It stays when a message
 	// leaves.
 	imports map[origin]imported
+	// stories are those of messages that have left, for the history. They are
+	// only appended to.
+	stories []story
 }
 
 func newOverlay() *overlay {
@@ -53,6 +56,7 @@ type deliveryRow struct {
 //	put     ID 8, index 2, length, delivery record
 //	remove  ID 8
 //	attempt ID 8, index 2, number 4, length, attempt record
+//	leave   ID 8, n, hashes each 8, length, story
 //	totals  length, class, messages, queued, deferred, held, bytes
 //	import  identity of the other queue 16, ID there 8, ID here 8, day 4
 const (
@@ -62,6 +66,7 @@ const (
 	changeTotals  = 4
 	changeAttempt = 5
 	changeImport  = 6
+	changeLeave   = 7
 )
 
 func (o *overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
@@ -99,6 +104,12 @@ func (o *overlay) remove(id ID) {
 	o.rows[id] = &row{gone: true}
 }
 
+// leave removes a message and keeps its story.
+func (o *overlay) leave(id ID, s story) {
+	o.stories = append(o.stories, s)
+	o.remove(id)
+}
+
 func appendInsert(b []byte, id ID, message []byte, deliveries []deliveryRow) []byte {
 	b = binary.BigEndian.AppendUint64(append(b, changeInsert), uint64(id))
 	b = appendBytes(b, message)
@@ -126,6 +137,23 @@ func appendAttempt(b []byte, id ID, a attemptRow) []byte {
 	return appendBytes(binary.BigEndian.AppendUint32(b, a.number), a.record)
 }
 
+func appendLeave(b []byte, id ID, s story) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, changeLeave), uint64(id))
+	b = binary.AppendUvarint(b, uint64(len(s.keys)))
+	for _, key := range s.keys {
+		b = binary.BigEndian.AppendUint64(b, key)
+	}
+	return appendBytes(b, s.record)
+}
+
+func (d *decoder) story() (s story) {
+	for range min(d.number(), uint64(len(d.b))) {
+		s.keys = append(s.keys, uint64(d.id()))
+	}
+	s.record = d.bytes()
+	return s
+}
+
 func appendTotals(b []byte, class string, t tally) []byte {
 	return t.appendTo(appendString(append(b, changeTotals), class))
 }
@@ -148,6 +176,8 @@ func (o *overlay) replay(b []byte) error {
 			o.put(deliveryKey{d.id(), d.index()}, d.bytes())
 		case changeRemove:
 			o.remove(d.id())
+		case changeLeave:
+			o.leave(d.id(), d.story())
 		case changeAttempt:
 			o.attempt(d.id(), attemptRow{d.index(), d.sum(), d.bytes()})
 		case changeTotals:

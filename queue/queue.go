@@ -98,6 +98,9 @@ type Options struct {
 	// MinFree is the free space in octets below which Room says that there
 	// is none.
 	MinFree int64
+	// History bounds what is kept of messages that have left; its zero value
+	// keeps nothing.
+	History HistoryOptions
 	// Log receives one line per outcome; nil discards them.
 	Log *slog.Logger
 	// Metrics counts; nil counts into nothing.
@@ -177,7 +180,7 @@ func Open(o Options) (*Queue, error) {
 		q.metrics.AddClass(c.Name)
 	}
 	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
-	if q.store, err = openStore(o.Dir, segmentSize, q.fail); err != nil {
+	if q.store, err = openStore(o.Dir, segmentSize, q.fail, o.History, o.Log); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	var snapshot *bolt.Tx
@@ -197,8 +200,23 @@ func Open(o Options) (*Queue, error) {
 		return nil, errors.Join(fmt.Errorf("open queue: %w", err), q.store.close(), lock.Close())
 	}
 	go q.committer()
+	go q.pruneHistory()
 	go q.load(snapshot)
 	return q, nil
+}
+
+// pruneHistory removes what has become too old, also when nothing is added.
+func (q *Queue) pruneHistory() {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			q.store.history.prune(time.Now())
+		case <-q.closing:
+			return
+		}
+	}
 }
 
 // resumeIDs continues after the newest ID that is in use.

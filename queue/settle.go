@@ -24,6 +24,8 @@ type settlement struct {
 	reports                  []*prepared
 	sent                     []SentReport // what reports are
 	attempt                  attemptRow   // without a record when there is nothing to keep
+	record                   []byte       // of after
+	keys                     []uint64     // of the story, where there may be one
 	gone                     bool         // the message has left the index
 }
 
@@ -181,6 +183,7 @@ func (s *settlement) encode() {
 	}
 	if len(s.tried) == 0 {
 		if len(s.sent) == 0 {
+			s.record = encodeDelivery(s.after)
 			return
 		}
 		s.after.Notices++
@@ -191,6 +194,10 @@ func (s *settlement) encode() {
 		a.Results = append(a.Results, Tried{Path: r.Path, State: r.State, Result: r.Last})
 	}
 	s.attempt = attemptRow{s.after.Index, uint32(s.after.Attempts + s.after.Notices), encodeAttempt(&a)}
+	s.record = encodeDelivery(s.after)
+	if s.after.Open() == 0 && s.queue.store.history.on() {
+		s.keys = storyKeys(s.message, s.after)
+	}
 }
 
 // apply runs in the committer.
@@ -211,8 +218,9 @@ func (s *settlement) apply(b *batch) error {
 		}
 	}
 	change := tallyOf(s.after).minus(tallyOf(s.before))
-	if s.after.Open() > 0 || othersOpen(b.deliveries(key.id), key) {
-		b.put(key, encodeDelivery(s.after))
+	rows := b.deliveries(key.id)
+	if s.after.Open() > 0 || othersOpen(rows, key) {
+		b.put(key, s.record)
 		if s.attempt.record != nil {
 			b.attempt(key.id, s.attempt)
 		}
@@ -220,9 +228,44 @@ func (s *settlement) apply(b *batch) error {
 		return nil
 	}
 	s.gone = true
-	b.remove(key.id)
+	s.leave(b, rows)
 	b.count(s.message.Class, change.minus(tally{messages: 1, bytes: s.message.Size}))
 	return nil
+}
+
+// leave takes the message out. Most have one delivery and took one attempt, and
+// then everything is at hand.
+func (s *settlement) leave(b *batch, rows []deliveryRow) {
+	if !b.store.history.on() {
+		b.remove(s.message.ID)
+		return
+	}
+	var attempts []attemptRow
+	if len(rows) > 1 || s.attempt.record == nil || s.attempt.number > 1 {
+		attempts = b.attempts(s.message.ID)
+	}
+	if s.attempt.record != nil {
+		attempts = append(attempts, s.attempt)
+	}
+	for i := range rows {
+		if rows[i].index == s.after.Index {
+			rows[i].record = s.record
+		}
+	}
+	if len(rows) > 1 || s.keys == nil {
+		s.keys = storyKeys(s.message, decodeDeliveries(s.message.ID, rows)...)
+	}
+	b.leave(s.message, s.keys, rows, attempts)
+}
+
+// decodeDeliveries leaves out what is damaged.
+func decodeDeliveries(id ID, rows []deliveryRow) (all []*Delivery) {
+	for _, row := range rows {
+		if d, err := decodeDelivery(deliveryKey{id, row.index}, row.record); err == nil {
+			all = append(all, d)
+		}
+	}
+	return all
 }
 
 // merge keeps what an operator changed during the attempt: a hold, and
@@ -233,9 +276,14 @@ func (s *settlement) merge(record []byte) error {
 		return err
 	}
 	s.before, s.after.Held = current, current.Held
-	s.after.Recipients = slices.DeleteFunc(s.after.Recipients, func(r Recipient) bool {
-		return !slices.ContainsFunc(current.Recipients, func(c Recipient) bool { return c.Path == r.Path })
-	})
+	for i := range s.after.Recipients {
+		r := &s.after.Recipients[i]
+		at := slices.IndexFunc(current.Recipients, func(c Recipient) bool { return c.Path == r.Path })
+		if at >= 0 && current.Recipients[at].State == Removed && r.State != Delivered {
+			*r = current.Recipients[at]
+		}
+	}
+	s.record, s.keys = encodeDelivery(s.after), nil
 	return nil
 }
 

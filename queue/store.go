@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,8 @@ type store struct {
 	db       *bolt.DB
 	identity identity
 	journal  *journal
+	history  *history
+	reached  uint64       // the segment that the index has got to
 	changes  []byte       // the committer's, to be used again
 	counted  []classTally // the same
 
@@ -35,9 +38,9 @@ type store struct {
 	broken         atomic.Bool      // bbolt stopped in the middle of something
 }
 
-// openStore opens the store in dir and brings everything into the index that
-// the journal still has.
-func openStore(dir string, segment int64, failed func(error)) (*store, error) {
+// openStore opens the store in dir, and brings everything into the index
+// that the journal still has.
+func openStore(dir string, segment int64, failed func(error), keep HistoryOptions, log *slog.Logger) (*store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, journalName), 0o700); err != nil {
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
@@ -46,22 +49,25 @@ func openStore(dir string, segment int64, failed func(error)) (*store, error) {
 		return nil, err
 	}
 	db.AllocSize = int(segment) // a checkpoint brings in about as much
-	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed}
+	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed, history: &history{}}
 	close(s.checkpoint)
-	if err := s.recover(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.closeIndex())
+	if err := s.recover(keep, log); err != nil {
+		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.history.close(), s.closeIndex())
 	}
 	return s, nil
 }
 
-func (s *store) recover() error {
-	var applied uint64
+func (s *store) recover(keep HistoryOptions, log *slog.Logger) error {
 	err := s.guard(func() error {
-		applied = s.applied()
+		s.reached = s.applied()
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	applied := s.reached
+	if s.history, err = openHistory(filepath.Dir(s.journal.dir), applied, keep, log); err != nil {
+		log.Error("history not readable, going on without", "error", err.Error())
 	}
 	found := newOverlay()
 	last, err := replay(s.journal.dir, applied, found.replay)
@@ -121,7 +127,12 @@ func (s *store) guard(f func() error) error {
 // bringIn writes an overlay into the index, with the number of the segment
 // that it ends.
 func (s *store) bringIn(o *overlay, segment uint64) error {
-	return s.guard(func() error { return s.update(o, segment) })
+	s.history.add(o.stories, s.reached, segment)
+	err := s.guard(func() error { return s.update(o, segment) })
+	if err == nil {
+		s.reached = segment
+	}
+	return err
 }
 
 func (s *store) update(o *overlay, segment uint64) error {
@@ -263,7 +274,7 @@ func (s *store) close() error {
 	if err == nil && s.journal.file != nil && !s.broken.Load() {
 		err = s.bringIn(s.active, s.journal.number)
 	}
-	return errors.Join(err, s.journal.close(), s.closeIndex())
+	return errors.Join(err, s.journal.close(), s.history.close(), s.closeIndex())
 }
 
 // closeIndex closes bbolt's file, unless it was left in the middle of
@@ -279,7 +290,7 @@ func (s *store) closeIndex() error {
 // at the next start, from the disk.
 func (s *store) abandon() error {
 	<-s.checkpoint
-	return errors.Join(s.journal.close(), s.closeIndex())
+	return errors.Join(s.journal.close(), s.history.close(), s.closeIndex())
 }
 
 // view calls f with a view of everything, committed or about to be. What f
@@ -463,6 +474,18 @@ func (b *batch) put(k deliveryKey, record []byte) {
 func (b *batch) attempt(id ID, a attemptRow) {
 	b.store.active.attempt(id, a)
 	b.changes = appendAttempt(b.changes, id, a)
+}
+
+// leave removes a message that is done with, and keeps its story where there is
+// a history.
+func (b *batch) leave(m *Message, keys []uint64, deliveries []deliveryRow, attempts []attemptRow) {
+	if !b.store.history.on() {
+		b.remove(m.ID)
+		return
+	}
+	s := story{keys, encodeStory(m.ID, time.Now(), encodeHead(m), deliveries, attempts)}
+	b.store.active.leave(m.ID, s)
+	b.changes = appendLeave(b.changes, m.ID, s)
 }
 
 func (b *batch) remove(id ID) {

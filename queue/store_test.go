@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,11 +19,16 @@ import (
 // frequent.
 func openTestStore(t testing.TB, dir string) *store {
 	t.Helper()
-	s, err := openStore(dir, 4096, func(err error) { t.Errorf("failed: %v", err) })
+	s, err := openStoreOnly(dir, 4096, func(err error) { t.Errorf("failed: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// openStoreOnly opens a store without a history.
+func openStoreOnly(dir string, segment int64, failed func(error)) (*store, error) {
+	return openStore(dir, segment, failed, HistoryOptions{}, slog.New(slog.DiscardHandler))
 }
 
 // must commits one operation.
@@ -209,7 +215,7 @@ func TestStoreModel(t *testing.T) {
 // part of it is there; what was synced before is not.
 func TestTornTail(t *testing.T) {
 	dir := t.TempDir()
-	s, err := openStore(dir, 1<<16, nil)
+	s, err := openStoreOnly(dir, 1<<16, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +281,7 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			s, err := openStore(dir, 1<<16, nil)
+			s, err := openStoreOnly(dir, 1<<16, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -285,7 +291,7 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 			}
 			again := copyDir(t, dir)
 			spoil(t, filepath.Join(again, journalName), s.journal.number)
-			if _, err := openStore(again, 1<<16, nil); !errors.Is(err, ErrDamaged) {
+			if _, err := openStoreOnly(again, 1<<16, nil); !errors.Is(err, ErrDamaged) {
 				t.Errorf("opened: %v", err)
 			}
 		})

@@ -109,10 +109,20 @@ func (r *Relay) openQueue() error {
 		Retry:   retryPolicy(r.config),
 		Classes: queueClasses(r.config), ReportClass: reportClass(r.config),
 		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: r.config.Delivery.ConnectionsPerDestination,
+		History: history(r.config.History),
 		MinFree: int64(r.config.Queue.MinFree), Log: r.log, Metrics: r.metrics,
 	})
 	r.outbound, r.queue = out, q
 	return err
+}
+
+// history bounds the history as it is configured. Where none is wanted, none is
+// left.
+func history(c configs.History) queue.HistoryOptions {
+	if c.Size == 0 {
+		return queue.HistoryOptions{Size: -1}
+	}
+	return queue.HistoryOptions{Size: int64(c.Size), Age: time.Duration(c.Age)}
 }
 
 // openListeners makes what takes messages in, and the ways to look inside.

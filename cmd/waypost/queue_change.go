@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/user"
 
 	"github.com/spf13/cobra"
 
@@ -102,7 +104,7 @@ func (o *changeOptions) whole(cmd *cobra.Command, ids []string) (control.Selecti
 	case chosen && o.all:
 		return s, usageError("--all is the whole queue: it goes with neither queue IDs nor filters")
 	}
-	s.IDs, s.All, s.Reason = ids, o.all, o.reason
+	s.IDs, s.All, s.By, s.Reason = ids, o.all, operator(), o.reason
 	if cmd.Flags().Changed("reason") && (o.reason == "" || len(o.reason) > 500 || smtp.Printable(o.reason) != o.reason) {
 		return s, usageError("--reason is one line of up to 500 octets")
 	}
@@ -139,4 +141,16 @@ func (q *queueProgram) change(ctx context.Context, c *control.Client, v changeVe
 	}
 	_, failed := fmt.Fprintln(q.stdout, text)
 	return errors.Join(err, unknown(sum.Unknown), outputError(failed))
+}
+
+// operator is who runs this, as the story of a removed message is to say.
+func operator() string {
+	me, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	if before := os.Getenv("SUDO_USER"); before != "" && me.Uid == "0" {
+		return before + " (sudo)"
+	}
+	return me.Username
 }

@@ -80,6 +80,9 @@ func printMessage(out *bufio.Writer, m *control.Message, now time.Time) {
 	field("ID", m.ID)
 	field("From", mailbox(m.From))
 	field("Arrival", stamp(m.Arrival)+", "+ago(m.Arrival, now))
+	if m.Left != nil {
+		field("Left", stamp(*m.Left)+", "+ago(*m.Left, now)+", "+m.State)
+	}
 	field("Size", size(m.Size))
 	field("Client", m.Client)
 	printArrival(field, m)

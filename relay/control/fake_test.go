@@ -18,6 +18,7 @@ import (
 // fake is a queue whose every answer a test decides.
 type fake struct {
 	entries []queue.Entry
+	stories []queue.Story
 	stats   metrics.QueueStats
 	content func() io.ReadCloser
 	waits   time.Time // what WaitsUntil says
@@ -70,12 +71,13 @@ func (f *fake) Content(id queue.ID) (io.ReadCloser, error) {
 	return f.content(), nil
 }
 
-func (f *fake) WaitsUntil(*queue.Delivery) time.Time      { return f.waits }
-func (f *fake) Stats() metrics.QueueStats                 { return f.stats }
-func (f *fake) RetryNow(filter queue.Filter) (int, error) { return f.change(filter) }
-func (f *fake) Hold(filter queue.Filter) (int, error)     { return f.change(filter) }
-func (f *fake) Release(filter queue.Filter) (int, error)  { return f.change(filter) }
-func (f *fake) Remove(filter queue.Filter) (int, error)   { return f.change(filter) }
+func (f *fake) WaitsUntil(*queue.Delivery) time.Time           { return f.waits }
+func (f *fake) Stats() metrics.QueueStats                      { return f.stats }
+func (f *fake) RetryNow(filter queue.Filter) (int, error)      { return f.change(filter) }
+func (f *fake) Hold(filter queue.Filter) (int, error)          { return f.change(filter) }
+func (f *fake) Release(filter queue.Filter) (int, error)       { return f.change(filter) }
+func (f *fake) Trace(string, int) ([]queue.Story, bool, error) { return f.stories, false, nil }
+func (f *fake) Remove(filter queue.Filter) (int, error)        { return f.change(filter) }
 
 func (f *fake) Reroute(filter queue.Filter) (int, error) { return f.change(filter) }
 func (f *fake) Bounce(filter queue.Filter, reason string) (int, error) {

@@ -28,6 +28,7 @@ type adminQueue interface {
 	Export(ctx context.Context, w io.Writer, o queue.ExportOptions) (queue.Exported, error)
 	Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (queue.Imported, error)
 	Verify(ctx context.Context, found func(queue.Damage)) (queue.Verification, error)
+	Trace(key string, limit int) ([]queue.Story, bool, error)
 }
 
 var _ adminQueue = (*queue.Queue)(nil)
@@ -58,6 +59,7 @@ func newHandler(q adminQueue) http.Handler {
 	answer("POST /v1/"+string(Bounce), func(r *http.Request) (any, error) { return h.change(r, Bounce, q.Bounce) })
 	answer("GET /v1/messages/{id}", h.show)
 	answer("GET /v1/stats", h.stats)
+	answer("POST /v1/trace", h.trace)
 	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)
 	mux.HandleFunc("POST /v1/export", h.export)
 	mux.HandleFunc("POST /v1/import", h.imports)

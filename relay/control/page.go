@@ -174,7 +174,7 @@ func (s *Selection) bounds() (after queue.ID, limit int, err error) {
 
 // filter returns what the queue is to select by.
 func (s *Selection) filter() (queue.Filter, error) {
-	f := queue.Filter{State: s.State, From: s.From, ToDomain: domainKey(strings.TrimPrefix(s.ToDomain, "@"))}
+	f := queue.Filter{By: s.By, State: s.State, From: s.From, ToDomain: domainKey(strings.TrimPrefix(s.ToDomain, "@"))}
 	for _, text := range s.IDs {
 		id, err := parseID(text)
 		if err != nil {

@@ -20,7 +20,9 @@ type Message struct {
 	AgeSeconds float64 `json:"age_seconds"`
 	// State is that of the recipients that wait: StateHeld when all of them are
 	// on hold, else StateDeferred when one of them was tried, else StateQueued.
-	// It is StateDamaged when the message cannot be read.
+	// It is StateDamaged when the message cannot be read. Of a message that has
+	// left it is the gravest of its recipients: StateRemoved, StateExpired,
+	// StateFailed, else StateDelivered.
 	State string `json:"state"`
 	// Held says that every recipient that waits is on hold.
 	Held bool `json:"held"`
@@ -62,6 +64,8 @@ type Message struct {
 	ReportOn string `json:"report_on,omitempty"`
 	// Recipients are all of the message's, those that are final included.
 	Recipients []Recipient `json:"recipients"`
+	// Left is when the message left the queue; left out while it is there.
+	Left *time.Time `json:"left,omitempty"`
 	// AttemptLog are the attempts that were made, in order; left out in lists.
 	// Of very many, the first for each next hop and the newest are kept.
 	AttemptLog []Attempt `json:"attempt_log,omitempty"`
@@ -119,6 +123,7 @@ const (
 	StateDelivered = "delivered" // final
 	StateFailed    = "failed"    // final
 	StateExpired   = "expired"   // final
+	StateRemoved   = "removed"   // final: an operator took it out
 )
 
 // Recipient is one recipient of a message.
@@ -189,6 +194,8 @@ type Selection struct {
 	All bool `json:"all,omitempty"`
 	// Reason is what a bounce tells the sender.
 	Reason string `json:"reason,omitempty"`
+	// By is who asks for a change, as the story of a removed message is to say.
+	By string `json:"by,omitempty"`
 	// After is the ID after which a page begins; "" is the beginning.
 	After string `json:"after,omitempty"`
 	// Limit is the greatest number of messages in a page; 0 is the server's own.
@@ -239,3 +246,20 @@ const (
 	// Reroute sorts them by today's routes at once.
 	Reroute Action = "reroute"
 )
+
+// TraceRequest asks for the stories of the messages that go by a key.
+type TraceRequest struct {
+	// Key is a queue ID, a Message-ID, a sender, a recipient, or the ID that a
+	// next hop gave a message.
+	Key string `json:"key"`
+	// Limit is the greatest number of stories; 0 is 20, and 1000 is the most.
+	Limit int `json:"limit,omitempty"`
+}
+
+// Trace is what was found of messages, in the queue or after they left it.
+type Trace struct {
+	// Messages are the newest that were found, oldest first.
+	Messages []Message `json:"messages"`
+	// More says that there are older ones.
+	More bool `json:"more"`
+}
