@@ -92,7 +92,11 @@ func (s *senders) sender(ctx context.Context, number int, random *rand.Rand) {
 		if c != nil {
 			c.close()
 		}
-		if reply, ok := errors.AsType[*textproto.Error](err); ok || err != nil && s.target.alive(life) {
+		reply, ok := errors.AsType[*textproto.Error](err)
+		if ok && reply.Code == 452 {
+			continue // a full disk (RFC 3463 X.3.1), until something was delivered
+		}
+		if ok || err != nil && s.target.alive(life) {
 			s.ledger.report("a session failed though nothing was killed: %v (reply: %v)", err, reply)
 		}
 	}

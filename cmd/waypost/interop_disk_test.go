@@ -32,6 +32,7 @@ type disk struct {
 	stable  []byte // what was flushed
 	cached  []write
 	writes  int
+	broken  bool // every write and flush fails
 	flushes int
 	armed   int    // writes until the power is cut; 0 is never
 	onCut   func() // called then, after what is left was copied
@@ -156,6 +157,13 @@ func (d *disk) remains(random *rand.Rand) []byte {
 	return next
 }
 
+// fail makes every write and flush fail from now on, or no more.
+func (d *disk) fail(broken bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken = broken
+}
+
 // written returns how many writes there were.
 func (d *disk) written() int {
 	d.mu.Lock()
@@ -191,7 +199,7 @@ const (
 	nbdFlags                               = 1 | 4 // has flags, takes flushes
 
 	nbdRead, nbdWrite, nbdDisconnect, nbdFlush = 0, 1, 2, 3
-	nbdEINVAL                                  = 22
+	nbdEIO, nbdEINVAL                          = 5, 22
 )
 
 // serve speaks NBD with one client, one request at a time.
@@ -298,6 +306,8 @@ func (d *disk) do(kind uint16, offset int64, length int, data []byte) (answer []
 	switch {
 	case kind == nbdRead:
 		return append([]byte(nil), d.current[offset:offset+int64(length)]...), 0
+	case d.broken:
+		return nil, nbdEIO
 	case kind == nbdWrite:
 		copy(d.current[offset:], data)
 		d.cached = append(d.cached, write{offset, data})

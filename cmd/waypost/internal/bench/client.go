@@ -8,6 +8,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // client is one session with the target.
@@ -18,14 +20,36 @@ type client struct {
 	eightBit bool // the target takes BODY=8BITMIME
 }
 
-func dial(ctx context.Context, target string) (*client, error) {
+// dialTries is how often a session is begun again that is cut off before its
+// greeting: OpenSMTPD's listen queue is too short for a burst of them.
+const dialTries = 20
+
+func dial(ctx context.Context, target string) (c *client, err error) {
+	for try := range dialTries {
+		c, err = dialOnce(ctx, target)
+		if !errors.Is(err, syscall.ECONNRESET) {
+			break
+		}
+		select {
+		case <-time.After(time.Duration(try+1) * 5 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return c, err
+}
+
+func dialOnce(ctx context.Context, target string) (*client, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", target)
 	if err != nil {
 		return nil, err
 	}
 	c := &client{conn: conn, r: bufio.NewReader(conn), stop: context.AfterFunc(ctx, func() { conn.Close() })}
-	if err := errors.Join(c.reply("the connection", 220, nil), c.hello()); err != nil {
+	err = c.reply("the connection", 220, nil)
+	if err == nil {
+		err = c.hello()
+	}
+	if err != nil {
 		c.close()
 		return nil, err
 	}
