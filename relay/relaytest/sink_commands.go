@@ -125,7 +125,10 @@ func (ss *session) mailFrom(c Command, args string) {
 		usual = "530 5.7.0 authenticate first"
 	}
 	ss.params(c, params, map[string]string{"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8",
-		"RET": "DSN", "ENVID": "DSN", "AUTH": "AUTH"})
+		"RET": "DSN", "ENVID": "DSN", "AUTH": "AUTH", "BY": "DELIVERBY", "MT-PRIORITY": "MT-PRIORITY", "REQUIRETLS": "REQUIRETLS"})
+	if strings.Contains(strings.ToUpper(params)+" ", " BODY=BINARYMIME ") && !(ss.has("BINARYMIME") && ss.has("CHUNKING")) {
+		ss.violate("BODY=BINARYMIME was not offered")
+	}
 	if ss.step(c, usual) == 2 {
 		ss.mail = true
 		ss.next.MailLine, ss.next.From = c.Line, mailbox

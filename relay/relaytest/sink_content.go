@@ -8,6 +8,9 @@ import (
 
 func (ss *session) data(c Command) {
 	usual := "354 go ahead"
+	if strings.Contains(strings.ToUpper(ss.next.MailLine)+" ", " BODY=BINARYMIME ") {
+		ss.violate("DATA for binary content")
+	}
 	switch {
 	case !ss.mail:
 		usual = "503 5.5.1 MAIL first"

@@ -25,6 +25,8 @@ type Message struct {
 	From string
 	// To are the mailboxes of the accepted RCPTs.
 	To []string
+	// Chunked says that the content came by BDAT (RFC 3030).
+	Chunked bool
 	// Wire is the content as it came, with the final dot's line.
 	Wire []byte
 	// Content is the content without dot-stuffing and final dot.

@@ -12,7 +12,8 @@ type Command struct {
 	Conn int
 	// Verb is the command in upper case, or a step that has no command:
 	// CONNECT before the greeting, HANDSHAKE before the TLS handshake,
-	// CONTENT after the reply to DATA, DOT after the final dot.
+	// CONTENT after the reply to DATA, DOT after the final dot or the last
+	// chunk.
 	Verb string
 	// Line is the whole command line without its line end; empty for a step
 	// without a command.
@@ -76,7 +77,7 @@ type rule struct {
 func (s *Sink) Add(rules ...Rule) {
 	s.t.Helper()
 	known := []string{"CONNECT", "EHLO", "HELO", "LHLO", "STARTTLS", "HANDSHAKE", "AUTH", "MAIL", "RCPT",
-		"DATA", "CONTENT", "DOT", "RSET", "NOOP", "QUIT"}
+		"DATA", "BDAT", "CONTENT", "DOT", "RSET", "NOOP", "QUIT"}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range rules {

@@ -21,6 +21,7 @@ type session struct {
 	bw   *bufio.Writer
 
 	offered []string // in the last reply to EHLO
+	spoiled bool     // a chunk was refused
 	next    Message  // what is known of the transaction under way
 	mail    bool     // a transaction is open
 	done    bool     // the connection ends
@@ -100,6 +101,8 @@ func (ss *session) command(line string) {
 		ss.rcptTo(c, args)
 	case "DATA":
 		ss.data(c)
+	case "BDAT":
+		ss.bdat(c, args)
 	case "RSET":
 		if ss.step(c, "250 2.0.0 flushed") == 2 {
 			ss.reset()
@@ -118,8 +121,8 @@ func (ss *session) command(line string) {
 
 // group checks what was sent without waiting for a reply (RFC 2920 §3.1).
 func (ss *session) group(verb string) {
-	if ss.br.Buffered() == 0 {
-		return
+	if ss.br.Buffered() == 0 || verb == "BDAT" {
+		return // what follows BDAT is its chunk
 	}
 	switch {
 	case !ss.has("PIPELINING"):
@@ -139,7 +142,7 @@ func (ss *session) has(keyword string) bool {
 }
 
 func (ss *session) reset() {
-	ss.mail = false
+	ss.mail, ss.spoiled = false, false
 	m := &ss.next
 	ss.next = Message{Conn: ss.id, Hello: m.Hello, Extended: m.Extended, TLS: m.TLS, User: m.User}
 }

@@ -27,6 +27,7 @@ type Client struct {
 	out      []byte      // the commands about to be written
 	mails    int         // MAIL commands sent
 	mustRSET bool        // a transaction is open at the host and dead to us
+	heard    time.Time   // when the last reply came
 	over     atomic.Bool // nothing more may be sent
 }
 
@@ -142,10 +143,13 @@ func (c *Client) exchange(stage Stage) (code int, err error) {
 	return c.receive(stage)
 }
 
-// send writes what stands in c.out, within the limit of the stage.
-func (c *Client) send(stage Stage) error {
+// send writes what stands in c.out.
+func (c *Client) send(stage Stage) error { return c.write(stage, c.out) }
+
+// write writes p, within the limit of the stage.
+func (c *Client) write(stage Stage, p []byte) error {
 	c.wire.limit(c.options.Timeouts.of(stage))
-	if _, err := c.wire.conn.Write(c.out); err != nil {
+	if _, err := c.wire.conn.Write(p); err != nil {
 		fail := c.failure(stage, fmt.Errorf("write: %w", err))
 		if c.late() {
 			fail.Reply = c.replies.reply()
@@ -162,6 +166,7 @@ func (c *Client) receive(stage Stage) (code int, err error) {
 	if code, err = c.replies.read(); err != nil {
 		return 0, c.failure(stage, fmt.Errorf("wait for reply: %w", err))
 	}
+	c.heard = time.Now()
 	if code == 421 {
 		c.over.Store(true)
 		return code, c.refused(stage)

@@ -11,7 +11,9 @@
 //  3. It authenticates when it was given credentials.
 //  4. Send carries one transaction: MAIL, every RCPT and DATA in one write
 //     where the host offers PIPELINING, one at a time where it does not;
-//     then the content and the final dot. Every recipient ends with the one
+//     then the content and the final dot. To a host that offers CHUNKING the
+//     content goes by BDAT; a small one in the same write, so that the whole
+//     transaction takes one round trip. Every recipient ends with the one
 //     reply that decided it. By LMTP that is a reply of its own
 //     (RFC 2033).
 //  5. The session may carry further transactions while Reusable says so.

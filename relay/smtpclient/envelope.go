@@ -20,16 +20,20 @@ const (
 
 // envelope sends every step and takes every reply: in groups where the host
 // offers PIPELINING, one by one where it does not. It stops early when nothing
-// can come of the rest.
+// can come of the rest. Where the content goes by BDAT there is no DATA, and
+// the content may go with the last group.
 func (t *transfer) envelope() error {
 	next, data := stepMail, len(t.tx.Recipients)
+	if t.chunked {
+		data--
+	}
 	if t.c.mustRSET {
 		next = stepReset
 		t.c.mustRSET = false
 	}
 	for next <= data && !t.dead {
 		first := next
-		if first == data && t.accepted == 0 {
+		if first == len(t.tx.Recipients) && t.accepted == 0 {
 			return nil
 		}
 		t.c.out = t.c.out[:0]
@@ -37,18 +41,29 @@ func (t *transfer) envelope() error {
 			t.append(next)
 			next++
 		}
+		if next > data && t.fits() {
+			return t.together(first, next)
+		}
 		if err := t.c.send(t.stage(first)); err != nil {
 			return err
 		}
-		// RFC 2920 §3.1: every reply is read and counted.
-		for step := first; step < next; step++ {
-			code, err := t.c.receive(t.stage(step))
-			if err == nil {
-				err = t.take(step, code)
-			}
-			if err != nil {
-				return err
-			}
+		if err := t.replies(first, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replies takes the replies to the steps of a group.
+func (t *transfer) replies(first, next int) error {
+	// RFC 2920 §3.1: every reply is read and counted.
+	for step := first; step < next; step++ {
+		code, err := t.c.receive(t.stage(step))
+		if err == nil {
+			err = t.take(step, code)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -127,11 +142,23 @@ func (t *transfer) appendMail() {
 	if ext.Size && tx.Size > 0 {
 		b = strconv.AppendInt(append(b, " SIZE="...), tx.Size, 10)
 	}
-	if ext.EightBitMIME && tx.EightBit {
+	switch {
+	case t.chunked && ext.BinaryMIME && tx.Binary:
+		b = append(b, " BODY=BINARYMIME"...)
+	case ext.EightBitMIME && tx.EightBit:
 		b = append(b, " BODY=8BITMIME"...)
 	}
 	if ext.SMTPUTF8 && tx.needsUTF8() {
 		b = append(b, " SMTPUTF8"...)
+	}
+	if tx.RequireTLS {
+		b = append(b, " REQUIRETLS"...)
+	}
+	if ext.Priority && tx.Priority != 0 {
+		b = strconv.AppendInt(append(b, " MT-PRIORITY="...), int64(tx.Priority), 10)
+	}
+	if ext.DeliverBy && tx.By != "" {
+		b = append(append(b, " BY="...), tx.By...)
 	}
 	if ext.DSN && tx.Return != "" {
 		b = append(append(b, " RET="...), tx.Return...)

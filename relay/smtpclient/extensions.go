@@ -3,6 +3,7 @@ package smtpclient
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Extensions is what a host offered in its last reply to EHLO. The zero value
@@ -21,8 +22,18 @@ type Extensions struct {
 	STARTTLS bool
 	// EnhancedStatusCodes: replies carry enhanced codes (RFC 2034).
 	EnhancedStatusCodes bool
-	// Chunking: BDAT is taken (RFC 3030). It is not used.
+	// Chunking: BDAT is taken (RFC 3030).
 	Chunking bool
+	// BinaryMIME: content with any octets and lines is taken (RFC 3030 §3).
+	BinaryMIME bool
+	// RequireTLS: mail that must not travel in clear is taken (RFC 8689).
+	RequireTLS bool
+	// Priority: MT-PRIORITY is taken (RFC 6710).
+	Priority bool
+	// DeliverBy: BY is taken (RFC 2852); MinDeliverBy is the least time to go
+	// that a message to be returned may have; 0 when none is named.
+	DeliverBy    bool
+	MinDeliverBy time.Duration
 	// Size: the size of a message may be declared (RFC 1870).
 	Size bool
 	// MaxSize is the largest message taken, in octets; 0 when none is named.
@@ -60,6 +71,17 @@ func (e *Extensions) add(line string) {
 		e.EnhancedStatusCodes = true
 	case "CHUNKING":
 		e.Chunking = true
+	case "BINARYMIME":
+		e.BinaryMIME = true
+	case "REQUIRETLS":
+		e.RequireTLS = true
+	case "MT-PRIORITY":
+		e.Priority = true
+	case "DELIVERBY":
+		e.DeliverBy = true
+		if n, err := strconv.ParseUint(strings.TrimSpace(args), 10, 31); err == nil {
+			e.MinDeliverBy = time.Duration(n) * time.Second
+		}
 	case "SIZE":
 		e.Size = true
 		// RFC 1870 §3: 0 or nothing names no limit, and neither does a

@@ -47,6 +47,8 @@ func (c *Client) hello() error {
 	for _, line := range c.replies.lines()[1:] {
 		c.ext.add(line)
 	}
+	c.ext.Pipelining = c.ext.Pipelining && !c.options.NoPipelining
+	c.ext.Chunking = c.ext.Chunking && !c.options.NoChunking
 	if _, secure := c.TLSState(); secure {
 		c.ext.STARTTLS = false // RFC 3207 §4.2: not a second time
 	}

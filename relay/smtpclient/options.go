@@ -46,6 +46,9 @@ type Options struct {
 	// LMTP says that the host speaks LMTP (RFC 2033): it is greeted with LHLO,
 	// and says after the content what became of each recipient.
 	LMTP bool
+	// NoPipelining and NoChunking leave these extensions alone, even where they
+	// are offered.
+	NoPipelining, NoChunking bool
 	// Timeouts bounds each wait; zero fields have their defaults.
 	Timeouts Timeouts
 	// TLS is the configuration for STARTTLS, with the name to verify in it.

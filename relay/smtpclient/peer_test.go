@@ -110,7 +110,11 @@ func TestIndependentServer(t *testing.T) {
 			t.Error(err)
 		}
 		served.Wait()
-		backend.check(t, append(content, "\r\n"...))
+		// A chunk is what it is; before a final dot a last line has its end.
+		if !c.Extensions().Chunking {
+			content = append(content, "\r\n"...)
+		}
+		backend.check(t, content)
 	}
 }
 
@@ -125,7 +129,7 @@ func (b *inbox) check(t *testing.T, content []byte) {
 		equal(t, got, content)
 	}
 	m := b.options[0]
-	if b.from[0] != "sender@relay.example" || m.Body != gosmtp.Body8BitMIME || !m.UTF8 || m.Size != int64(len(content)-2) ||
+	if b.from[0] != "sender@relay.example" || m.Body != gosmtp.Body8BitMIME || !m.UTF8 || m.Size != int64(len(bytes.TrimSuffix(content, []byte("\r\n")))) ||
 		m.Return != gosmtp.DSNReturnFull || m.EnvelopeID != "id+1" {
 		t.Errorf("MAIL %q %+v", b.from[0], m)
 	}

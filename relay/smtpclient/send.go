@@ -27,7 +27,7 @@ func (c *Client) Send(ctx context.Context, tx Transaction) (Result, error) {
 		res.Local = true
 		return res, nil
 	}
-	t := transfer{c: c, tx: &tx, res: &res}
+	t := transfer{c: c, tx: &tx, res: &res, chunked: c.ext.Chunking && tx.Size > 0 && (c.ext.Pipelining || tx.Binary)}
 	stop := c.wire.watch(ctx)
 	err := t.run()
 	if !stop() {
@@ -51,6 +51,8 @@ type transfer struct {
 	dead     bool // MAIL was refused; what follows is noise
 	accepted int  // RCPTs accepted
 	goAhead  bool // DATA was answered with 354
+	chunked  bool // the content goes by BDAT
+	sent     bool // it went with the envelope
 }
 
 func (t *transfer) run() error {
@@ -62,6 +64,10 @@ func (t *transfer) run() error {
 		return err
 	}
 	switch {
+	case t.sent:
+		return nil
+	case t.chunked && t.accepted > 0:
+		return t.chunk()
 	case !t.goAhead:
 		t.c.mustRSET = t.mail
 		return nil
@@ -117,6 +123,10 @@ func (t *transfer) verdict(decide func(smtp.Reply)) error {
 	case code < 400 && code >= 300:
 		t.res.Ambiguous = true
 		return t.c.misplaced(StageDot)
+	}
+	if t.chunked && code >= 400 {
+		// RFC 3030 §2: what state the host is in is not known.
+		t.c.mustRSET = true
 	}
 	decide(t.c.replies.reply())
 	return nil

@@ -19,6 +19,18 @@ type Transaction struct {
 	// EightBit says that the content has octets over 127. To a host without
 	// 8BITMIME it is not sent (RFC 6152 §3).
 	EightBit bool
+	// Binary says that the content may have lines of any length and line ends
+	// of any kind. To a host without BINARYMIME it is not sent (RFC 3030 §3).
+	Binary bool
+	// RequireTLS asks the host to go on under TLS only (RFC 8689). To a host
+	// that does not offer that, and in clear, the message is not sent.
+	RequireTLS bool
+	// Priority is the value of MT-PRIORITY; 0 is the usual one. It is passed on
+	// where that is offered (RFC 6710).
+	Priority int
+	// By is the value of BY, "120;R"; empty when there is none. It is passed on
+	// where that is offered (RFC 2852); what else to do is for the caller.
+	By string
 	// UTF8 says that the message needs SMTPUTF8 (RFC 6531). A path that is
 	// not ASCII needs it too, whatever is said here.
 	UTF8 bool
@@ -89,7 +101,7 @@ func (tx *Transaction) check() error {
 	if len(tx.Recipients) == 0 || tx.Content == nil {
 		return fmt.Errorf("%w: no recipient or no content", ErrEnvelope)
 	}
-	if !pathOK(tx.ReversePath) || !plain(tx.EnvelopeID) || !plain(tx.Return) {
+	if !pathOK(tx.ReversePath) || !plain(tx.EnvelopeID) || !plain(tx.Return) || !plain(tx.By) {
 		return fmt.Errorf("%w: bad reverse-path or parameter", ErrEnvelope)
 	}
 	for i := range tx.Recipients {
@@ -123,6 +135,12 @@ func (tx *Transaction) refusal(ext *Extensions) (reply smtp.Reply, ok bool) {
 	// RFC 6531 §3.2: without SMTPUTF8 the message must not be sent.
 	case !ext.SMTPUTF8 && tx.needsUTF8():
 		return smtp.NewReply(553, smtp.EnhancedCode{5, 6, 7}, "message needs SMTPUTF8, which the host does not offer"), true
+	// RFC 8689 §4.2.1: such mail goes to hosts that promise to keep to it.
+	case tx.RequireTLS && !ext.RequireTLS:
+		return smtp.NewReply(550, smtp.EnhancedCode{5, 7, 30}, "message requires TLS all the way, which the host does not promise (REQUIRETLS)"), true
+	// RFC 3030 §3: binary content goes by BDAT to hosts that offer it.
+	case tx.Binary && !(ext.BinaryMIME && ext.Chunking && tx.Size > 0):
+		return smtp.NewReply(554, smtp.EnhancedCode{5, 6, 3}, "message has binary content, which the host does not take"), true
 	// RFC 6152 §3: 8-bit content must not be sent without 8BITMIME.
 	case !ext.EightBitMIME && tx.EightBit:
 		return smtp.NewReply(554, smtp.EnhancedCode{5, 6, 3}, "message has 8-bit content, which the host does not take"), true

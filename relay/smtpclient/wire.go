@@ -2,8 +2,10 @@ package smtpclient
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -20,6 +22,27 @@ type wire struct {
 // Read reads through TLS once that is there, so that a reader on top of the
 // wire outlives STARTTLS.
 func (w *wire) Read(p []byte) (int, error) { return w.conn.Read(p) }
+
+// quiet reports whether the host neither spoke nor hung up, as far as can be
+// seen without reading. Where nothing can be seen it is believed to be there.
+func (w *wire) quiet() bool {
+	socket, ok := w.raw.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Read(func(fd uintptr) bool {
+		var octet [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), octet[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		quiet = errors.Is(err, syscall.EAGAIN)
+		return true
+	})
+	return err == nil && quiet
+}
 
 // watch ties the wire to ctx until stop is called; stop returns false when
 // ctx came first.
