@@ -36,11 +36,12 @@ var allowed = map[string][]string{
 	"relay/gateway":    {},
 	"relay/inbound":    {"metrics", "queue", "relay/auth", "relay/message", "relay/policy", "relay/smtp", "relay/smtpserver"},
 	"relay/message":    {"relay/smtp"},
-	"relay/outbound":   {"metrics", "queue", "resolver", "relay/route", "relay/smtp", "relay/smtpclient"},
+	"relay/outbound":   {"metrics", "queue", "resolver", "relay/route", "relay/sevenbit", "relay/smtp", "relay/smtpclient"},
 	"relay/policy":     {"relay/rate", "relay/smtp"},
 	"relay/rate":       {},
 	"relay/relaytest":  {},
 	"relay/route":      {"relay/smtp"},
+	"relay/sevenbit":   {},
 	"relay/smtp":       {},
 	"relay/smtpclient": {"relay/smtp"},
 	"relay/smtpserver": {"metrics", "relay/smtp"},
@@ -51,10 +52,11 @@ var allowed = map[string][]string{
 
 // noIO are packages that must stay pure, and what they must not import.
 var noIO = map[string][]string{
-	"relay/smtp":   {"net", "os", "io/fs", "os/exec", "net/http"},
-	"relay/policy": {"net", "os", "os/exec", "net/http"},
-	"relay/route":  {"os", "os/exec", "net/http"},
-	"queue":        {"net", "github.com/emersion/go-smtp"},
+	"relay/sevenbit": {"net", "os", "os/exec", "net/http"},
+	"relay/smtp":     {"net", "os", "io/fs", "os/exec", "net/http"},
+	"relay/policy":   {"net", "os", "os/exec", "net/http"},
+	"relay/route":    {"os", "os/exec", "net/http"},
+	"queue":          {"net", "github.com/emersion/go-smtp"},
 }
 
 func TestImports(t *testing.T) {

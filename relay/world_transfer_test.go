@@ -155,7 +155,6 @@ func TestWorldReports(t *testing.T) {
 // it. Another one may have it; else the sender hears why.
 func TestWorldExtensions(t *testing.T) {
 	t.Parallel()
-	eight := strings.Replace(hello, "Hello.", "Gr\u00fc\u00dfe.", 1)
 	large := hello + strings.Repeat("0123456789abcdef0123456789abcdef0123456789abcdef\r\n", 100)
 	for i, row := range []struct {
 		name    string
@@ -166,9 +165,7 @@ func TestWorldExtensions(t *testing.T) {
 		status  string
 		text    string
 	}{
-		{"8-bit", []string{"PIPELINING"}, "s@home.example> BODY=8BITMIME", "r@b.example", eight, "5.6.3", "8-bit content"},
-		{"8-bit undeclared", []string{"PIPELINING"}, "s@home.example>", "r@b.example", eight, "5.6.3", "8-bit content"},
-		{"SMTPUTF8", []string{"8BITMIME"}, "s@home.example> SMTPUTF8", "r@b.example", hello, "5.6.7", "SMTPUTF8"},
+		{"SMTPUTF8", []string{"8BITMIME"}, "s@home.example> SMTPUTF8", "r@b.example", strings.Replace(hello, "Subject: hello", "Subject: hello, Gr\u00fc\u00dfe", 1), "5.6.7", "SMTPUTF8"},
 		{"UTF-8 mailbox", []string{"8BITMIME"}, "s@home.example> SMTPUTF8", "gr\u00fc\u00dfe@b.example", hello, "5.6.7", "SMTPUTF8"},
 		{"size", []string{"SIZE 2000"}, "s@home.example>", "r@b.example", large, "5.3.4", "larger than the 2000"},
 	} {
@@ -192,6 +189,30 @@ func TestWorldExtensions(t *testing.T) {
 				t.Errorf("MAIL was sent %d times to the first host, %d times to the second", n, count(second, "MAIL"))
 			}
 		})
+	}
+}
+
+// TestWorldConverted: what a host cannot take as it is arrives in a form that
+// it takes.
+func TestWorldConverted(t *testing.T) {
+	t.Parallel()
+	eight := strings.Replace(hello, "Hello.", "Gr\u00fc\u00dfe.", 1)
+	for i, mail := range []string{"s@home.example> BODY=8BITMIME", "s@home.example>", "s@home.example> SMTPUTF8"} {
+		w, first, second := one(t, fmt.Sprintf("127.7.%d", 30+i), relaytest.WithExtensions("PIPELINING"))
+		w.zone("xn--bcher-kva.example MX 10 mx1.b.example")
+		rcpt := "r@b.example"
+		if strings.Contains(mail, "SMTPUTF8") {
+			rcpt = "r@b\u00fccher.example"
+		}
+		id := w.submit(eight, mail, rcpt+">")
+		w.settled(id, rcpt, "sent")
+		m := first.Wait(1)[0]
+		if got := string(m.Content); !strings.Contains(got, "Gr=C3=BC=C3=9Fe.") || !strings.Contains(got, "Content-Transfer-Encoding: quoted-printable") {
+			t.Errorf("converted to %q", got)
+		}
+		if want := strings.Replace(rcpt, "b\u00fccher", "xn--bcher-kva", 1); m.To[0] != want || second.Connections() != 0 {
+			t.Errorf("sent to %s, %d connections to the second host", m.To, second.Connections())
+		}
 	}
 }
 

@@ -120,6 +120,11 @@ func (r Received) recipient(f *Field) {
 	}
 	// RFC 6531 §3.7.3: only an internationalised transaction may carry UTF-8
 	// in its trace.
+	// A domain has another form, with which the header section stays ASCII and
+	// the next hop need not offer SMTPUTF8.
+	if domain, err := smtp.ASCIIDomain(r.For.Domain); err == nil && !r.For.ASCII() {
+		r.For.Domain = domain
+	}
 	if !r.For.ASCII() && !strings.HasPrefix(r.Protocol, "UTF8") {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 
 	"waypost/queue"
 	"waypost/relay/route"
+	"waypost/relay/sevenbit"
 )
 
 // maxTries bounds the connections of one attempt, whatever DNS says.
@@ -23,6 +24,7 @@ type attempt struct {
 	results  []queue.Result // one for each of open; State is Queued while it is not known
 	left     []int          // which of open have no result yet
 	said     map[int]failure
+	scanned  *sevenbit.Info // nil until a conversion was thought of
 	tries    int
 	reached  bool // a host took a session
 	last     failure
@@ -90,12 +92,27 @@ type hop struct {
 	route *route.Route
 	leg   route.Leg
 	final bool // no other leg comes after it
+	// secure says that nothing may leave but under TLS, to a host that is known
+	// to be the right one (RFC 8689 §4.2.1).
+	secure bool
+}
+
+// level returns how connections are secured.
+func (h hop) level() route.TLS {
+	if h.secure {
+		return route.Verified
+	}
+	return h.route.TLS
 }
 
 func (a *attempt) hop(i int) hop {
 	h := hop{key: a.delivery.Destination, route: a.route, leg: a.route.Via[i], final: i == len(a.route.Via)-1}
 	if len(a.route.Via) > 1 {
 		h.key = fmt.Sprintf("%s leg %d", h.key, i+1)
+	}
+	if a.message.RequireTLS && h.leg.Socket == "" {
+		h.secure = true
+		h.key += " REQUIRETLS"
 	}
 	return h
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -20,12 +21,12 @@ import (
 // TestWays: the mail fails only when every way is barred for good. One that
 // may open later keeps it in the queue, whatever its place in the order.
 func TestWays(t *testing.T) {
-	m, _ := message(t, queue.Envelope{EightBit: true}, short)
-	seven := relaytest.WithExtensions("PIPELINING")
+	m, _ := message(t, queue.Envelope{EightBit: true, UTF8: true}, strings.Replace(short, "short", "k\u00fcrz", 1))
+	seven := relaytest.WithExtensions("PIPELINING", "8BITMIME")
 	for _, row := range []struct {
 		name        string
 		legs        []route.Leg
-		behind      map[string]string // what is at an address: "good" or "7bit"
+		behind      map[string]string // what is at an address: "good" or "ascii"
 		errs        map[string]error
 		state       queue.State
 		status      string
@@ -45,15 +46,15 @@ func TestWays(t *testing.T) {
 		{name: "one host does not exist, one is good", legs: []route.Leg{mxLeg()}, errs: map[string]error{"mx1": noDomain("mx1")},
 			behind: map[string]string{"192.0.2.2": "good"}, state: queue.Delivered, status: "2.0.0"},
 
-		{name: "8-bit: none takes it", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "7bit", "192.0.2.2": "7bit"},
-			state: queue.Failed, status: "5.6.3", text: "8-bit"},
-		{name: "8-bit: the second takes it", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "7bit", "192.0.2.2": "good"},
+		{name: "SMTPUTF8: none takes it", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii", "192.0.2.2": "ascii"},
+			state: queue.Failed, status: "5.6.7", text: "SMTPUTF8"},
+		{name: "SMTPUTF8: the second takes it", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii", "192.0.2.2": "good"},
 			state: queue.Delivered, status: "2.0.0"},
-		{name: "8-bit: the second is down", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "7bit"},
+		{name: "SMTPUTF8: the second is down", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii"},
 			state: queue.Deferred, status: "4.4.1", text: "refused"},
-		{name: "8-bit: the first is down", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.2": "7bit"},
+		{name: "SMTPUTF8: the first is down", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.2": "ascii"},
 			state: queue.Deferred, status: "4.4.1", text: "refused"},
-		{name: "8-bit: the first is not found", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.2": "7bit"},
+		{name: "SMTPUTF8: the first is not found", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.2": "ascii"},
 			errs: map[string]error{"mx1": noAnswer("mx1")}, state: queue.Deferred, status: "4.4.3", text: "mx1"},
 
 		{name: "smarthost", legs: []route.Leg{hostLeg("smart")}, behind: map[string]string{"192.0.2.9": "good"},

@@ -35,6 +35,9 @@ func failureOf(host string, err error) failure {
 	if err == nil {
 		return failure{host: host}
 	}
+	if r, ok := errors.AsType[refusal](err); ok {
+		return failureOfReply(host, r.reply)
+	}
 	f := failure{host: host, reason: err.Error(), status: smtp.EnhancedCode{4, 4, 1}}
 	if dns, ok := errors.AsType[*resolver.Error](err); ok {
 		f.permanent, f.status = dns.Permanent(), dns.Enhanced

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"time"
 
@@ -14,14 +13,14 @@ import (
 	"waypost/relay/smtpclient"
 )
 
-type reader = io.Reader
-
 // session is an open connection to a host of a leg.
 type session struct {
 	client  *smtpclient.Client
 	key     string // of the leg
 	host    string
 	tls     string // as queue.Result has it
+	local   bool   // the host is this one
+	mailbox bool   // it is a mailbox server
 	sent    int
 	expires *time.Timer
 	ended   func()
@@ -30,9 +29,9 @@ type session struct {
 // connect opens a session on a connection to a target. When TLS is only wished
 // for and fails, it is tried once more without.
 func (o *Outbound) connect(ctx context.Context, h hop, host string, to Target, nc net.Conn) (*session, error) {
-	s, err := o.open(ctx, h, host, to, nc, h.route.TLS)
+	s, err := o.open(ctx, h, host, to, nc, h.level())
 	e, ok := errors.AsType[*smtpclient.Error](err)
-	clear := h.route.TLS == route.Opportunistic && h.route.Username == "" && !h.leg.ImplicitTLS
+	clear := h.level() == route.Opportunistic && h.route.Username == "" && !h.leg.ImplicitTLS
 	if ok && clear && (e.Stage == smtpclient.StageSTARTTLS || e.Stage == smtpclient.StageHandshake) {
 		o.Log.Info("TLS failed, going on without", "host", to.name(host), "error", err.Error())
 		return o.redialAt(ctx, h, host, to, route.None)
@@ -42,7 +41,7 @@ func (o *Outbound) connect(ctx context.Context, h hop, host string, to Target, n
 
 // redial opens another session with the same target.
 func (o *Outbound) redial(ctx context.Context, h hop, host string, to Target) (*session, error) {
-	return o.redialAt(ctx, h, host, to, h.route.TLS)
+	return o.redialAt(ctx, h, host, to, h.level())
 }
 
 func (o *Outbound) redialAt(ctx context.Context, h hop, host string, to Target, level route.TLS) (*session, error) {
@@ -73,6 +72,7 @@ func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc n
 	}
 	return &session{
 		client: client, key: h.key, host: to.name(host), tls: tlsText(client, level), ended: o.Metrics.OutboundConnections.Dec,
+		local: to.Socket != "", mailbox: h.leg.LMTP,
 	}, nil
 }
 

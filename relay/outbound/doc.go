@@ -8,6 +8,10 @@
 // the message or a recipient is final for this attempt, unless the route has
 // that reply lead on to the next leg.
 //
+// A message that needs what a host does not offer is made fit for it where that
+// is possible (fit.go): 8-bit and binary content is encoded, domains are written
+// as A-labels. It is never sent raw.
+//
 // The addresses of a host are raced (dial.go), and a leg that keeps failing
 // is left out while another one works (breaker.go).
 //

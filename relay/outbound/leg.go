@@ -94,7 +94,7 @@ func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 	if h.leg.Socket != "" {
 		return a.runTargets(ctx, h, h.leg.Socket, []Target{{Socket: h.leg.Socket}})
 	}
-	hosts, err := a.hosts(ctx, h.leg)
+	hosts, err := a.hosts(ctx, h)
 	if err != nil {
 		f := failureOf("", err)
 		if h.leg.Domain != "" {
@@ -129,7 +129,8 @@ func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 }
 
 // hosts returns the hosts of a leg, best first.
-func (a *attempt) hosts(ctx context.Context, leg route.Leg) ([]string, error) {
+func (a *attempt) hosts(ctx context.Context, h hop) ([]string, error) {
+	leg := h.leg
 	if leg.Kind == route.Host {
 		return []string{leg.Host}, nil
 	}
@@ -140,6 +141,10 @@ func (a *attempt) hosts(ctx context.Context, leg route.Leg) ([]string, error) {
 	found, err := a.outbound.Resolver.Hosts(ctx, domain)
 	if err != nil {
 		return nil, err
+	}
+	// RFC 8689 §4.2.1: who the mail hosts are must not be open to forgery.
+	if h.secure && !found.Authenticated {
+		return nil, unfitError(550, smtp.EnhancedCode{5, 7, 10}, "message requires TLS all the way, and the mail hosts of the domain are not authenticated")
 	}
 	names := make([]string, len(found.List))
 	for i, h := range found.List {

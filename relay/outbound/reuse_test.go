@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -66,23 +67,23 @@ func TestDeadPooledConnection(t *testing.T) {
 // TestPooledConnectionUnfit: a pooled connection whose host lacks what the
 // message needs is not asked again and again, and is kept for other mail.
 func TestPooledConnectionUnfit(t *testing.T) {
-	eight, _ := message(t, queue.Envelope{EightBit: true}, short)
-	seven, _ := message(t, queue.Envelope{}, short)
+	utf8, _ := message(t, queue.Envelope{UTF8: true, EightBit: true}, strings.Replace(short, "short", "k\u00fcrz", 1))
+	ascii, _ := message(t, queue.Envelope{}, short)
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
-		first := n.sink(t, "192.0.2.1", relaytest.WithExtensions("PIPELINING"))
+		first := n.sink(t, "192.0.2.1", relaytest.WithExtensions("PIPELINING", "8BITMIME"))
 		second := n.sink(t, "192.0.2.2")
 		o := start(t, n, two(), nil)
 		s := pooled(t, o, "b.example")
 		o.pool.put(s)
-		delivered(t, deliver(t, t.Context(), o, eight, "r@b.example"))
+		delivered(t, deliver(t, t.Context(), o, utf8, "r@b.example"))
 		if second.Count() != 1 || s.sent > 1 {
 			t.Errorf("%d messages came to the second host, %d transactions on the first's connection", second.Count(), s.sent)
 		}
 		if kept := o.pool.idle["b.example"]; !slices.Contains(kept, s) {
 			t.Error("the connection was not kept")
 		}
-		delivered(t, deliver(t, t.Context(), o, seven, "r@b.example"))
+		delivered(t, deliver(t, t.Context(), o, ascii, "r@b.example"))
 		if got := first.Count() + second.Count(); got != 2 {
 			t.Errorf("%d messages came", got)
 		}

@@ -50,16 +50,15 @@ func (a *attempt) send(ctx context.Context, h hop, s *session) ending {
 // transact is one transaction. more are recipients that the host would rather
 // have in the next one.
 func (a *attempt) transact(ctx context.Context, h hop, s *session, batch []int) (more []int, end ending) {
-	content, err := a.message.Content()
+	tx, batch, content, err := a.fit(s, batch)
 	if err != nil {
-		f := failureOf(s.host, err).over(s.tls)
-		for _, i := range batch {
-			a.decide(i, f.result())
-		}
+		return nil, a.misfit(s, err)
+	}
+	if len(batch) == 0 {
 		return nil, done
 	}
 	defer content.Close()
-	res, err := s.client.Send(ctx, a.transaction(content, batch))
+	res, err := s.client.Send(ctx, tx)
 	s.sent++
 	why := failureOf(s.host, err).over(s.tls)
 	switch {
@@ -123,16 +122,14 @@ func resultOf(s *session, reply smtp.Reply, why failure) queue.Result {
 	return r
 }
 
-// transaction writes the envelope for the client.
-func (a *attempt) transaction(content reader, batch []int) smtpclient.Transaction {
-	m := a.message
-	tx := smtpclient.Transaction{
-		ReversePath: m.ReversePath, Size: m.Size, EightBit: m.EightBit, UTF8: m.UTF8,
-		Return: m.Return, EnvelopeID: smtp.Xtext(m.EnvelopeID), Content: content,
+// misfit deals with a message that cannot be sent over s. Another host may take
+// it, unless it could not be read.
+func (a *attempt) misfit(s *session, err error) ending {
+	f := failureOf(s.host, err).over(s.tls)
+	if _, ok := errors.AsType[refusal](err); ok {
+		a.note(f)
+		return unfit
 	}
-	for _, i := range batch {
-		r := a.open[i]
-		tx.Recipients = append(tx.Recipients, smtpclient.Recipient{Path: r.Path, Notify: r.Notify, OriginalRecipient: r.OriginalRecipient})
-	}
-	return tx
+	a.decideAll(f.result())
+	return done
 }
