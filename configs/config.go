@@ -332,6 +332,25 @@ type Route struct {
 	Username string `toml:"username"`
 	// PasswordFile names the file that holds the password; see [ReadSecret]. Default "".
 	PasswordFile string `toml:"password_file"`
+	// Auth is the SASL mechanism to log in by: one of [AuthMechanisms], or "",
+	// the default, for the best that the next hop offers.
+	Auth string `toml:"auth"`
+	// TokenURL is where OAuth 2.0 access tokens are fetched, which then stand in
+	// for a password. Default "" (none).
+	TokenURL string `toml:"token_url"`
+	// ClientID is who we are there. Default "".
+	ClientID string `toml:"client_id"`
+	// ClientSecretFile names the file that holds the client's secret. Default "" (none).
+	ClientSecretFile string `toml:"client_secret_file"`
+	// RefreshTokenFile names the file that holds the refresh token. Default ""
+	// (none: tokens are fetched with the client's own credentials).
+	RefreshTokenFile string `toml:"refresh_token_file"`
+	// Scope is what tokens are asked for. Default "" (what the provider gives).
+	Scope string `toml:"scope"`
+	// ClientCertificate names the PEM file of a certificate to show to next
+	// hops, ClientKey that of its key. Default "" (none).
+	ClientCertificate string `toml:"client_certificate"`
+	ClientKey         string `toml:"client_key"`
 	// TLS is [TLSNone], [TLSOpportunistic], the default, [TLSRequired] or [TLSVerified].
 	TLS string `toml:"tls"`
 	// SourceAddresses are the addresses from which connections are made, one
@@ -362,6 +381,11 @@ const (
 	// FamilyIPv6 uses IPv6 only.
 	FamilyIPv6 = "ipv6"
 )
+
+// AuthMechanisms are the values of Route.Auth besides "".
+func AuthMechanisms() []string {
+	return []string{"plain", "login", "cram-md5", "scram-sha-256", "scram-sha-256-plus", "xoauth2", "oauthbearer", "external"}
+}
 
 // Delivery bounds what delivery may use and reach.
 type Delivery struct {

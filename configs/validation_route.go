@@ -1,9 +1,11 @@
 package configs
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strings"
 )
@@ -138,25 +140,114 @@ func (v *validation) routeTLS(path, mode string, hops []Via) {
 
 // credentials checks a login, and that it is shown to nobody but the next hop.
 func (v *validation) credentials(path string, r Route, hops []Via) {
-	switch {
-	case r.Username == "" && r.PasswordFile == "":
+	v.secrets(path, r)
+	if r.Username == "" && r.ClientCertificate == "" {
 		return
-	case r.PasswordFile == "":
-		v.fail(path+".username", "needs password_file")
-		return
-	case r.Username == "":
-		v.fail(path+".password_file", "needs username")
 	}
-	v.password(path+".password_file", r.PasswordFile)
 	for _, hop := range hops {
 		switch {
-		case hop.Scheme == ViaMX:
+		case hop.Scheme == ViaMX && r.Username != "":
 			v.fail(path+".username", `a login cannot be used with "mx:", where any host may answer`)
-		case hop.IsHost() && hop.Scheme != ViaSMTPS && !hop.IsLoopback() && (r.TLS == TLSNone || r.TLS == TLSOpportunistic):
+		case r.Username != "" && hop.IsHost() && hop.Scheme != ViaSMTPS && !hop.IsLoopback() && (r.TLS == TLSNone || r.TLS == TLSOpportunistic):
 			v.fail(path+".tls", "%q would send the password unprotected to %s; use %q, or %q", r.TLS, hop.Host, TLSVerified, TLSRequired)
 			return
 		}
 	}
+}
+
+// secrets checks that the parts of a login go together.
+func (v *validation) secrets(path string, r Route) {
+	if r.Auth != "" {
+		v.oneOf(path+".auth", r.Auth, AuthMechanisms()...)
+	}
+	bearer := r.Auth == "xoauth2" || r.Auth == "oauthbearer"
+	external := r.Auth == "external"
+	switch {
+	case r.TokenURL != "" && r.PasswordFile != "":
+		v.fail(path+".token_url", "contradicts password_file: a token stands in for the password")
+	case r.TokenURL != "" && r.Auth != "" && !bearer:
+		v.fail(path+".auth", "%q does not use tokens; use %q or %q", r.Auth, "xoauth2", "oauthbearer")
+	case r.TokenURL == "" && bearer:
+		v.fail(path+".auth", "%q needs token_url", r.Auth)
+	case external && r.ClientCertificate == "":
+		v.fail(path+".auth", "%q needs client_certificate", r.Auth)
+	case r.Username == "" && (r.PasswordFile != "" || r.TokenURL != "" || r.Auth != "" && !external):
+		v.fail(path+"."+firstSet(r.PasswordFile, "password_file", r.TokenURL, "token_url", r.Auth, "auth"), "needs username")
+	case r.Username != "" && r.PasswordFile == "" && r.TokenURL == "" && !external:
+		v.fail(path+".username", "needs password_file, or token_url")
+	}
+	v.tokens(path, r)
+	v.clientCertificate(path, r)
+	if r.PasswordFile != "" {
+		v.password(path+".password_file", r.PasswordFile)
+	}
+}
+
+// firstSet takes pairs of a value and its key, and returns the key of the first
+// value that is not empty.
+func firstSet(pairs ...string) string {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i] != "" {
+			return pairs[i+1]
+		}
+	}
+	return ""
+}
+
+// tokens checks how OAuth tokens are had.
+func (v *validation) tokens(path string, r Route) {
+	for _, key := range [][2]string{{"client_id", r.ClientID}, {"client_secret_file", r.ClientSecretFile}, {"refresh_token_file", r.RefreshTokenFile}, {"scope", r.Scope}} {
+		if key[1] != "" && r.TokenURL == "" {
+			v.fail(path+"."+key[0], "needs token_url")
+		}
+	}
+	if r.TokenURL == "" {
+		return
+	}
+	u, err := url.Parse(r.TokenURL)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
+		v.fail(path+".token_url", "must be a URL such as \"https://login.example.org/token\"")
+	case u.Scheme == "http" && !(Via{Scheme: ViaSMTP, Host: u.Hostname()}).IsLoopback():
+		v.fail(path+".token_url", "would send secrets unprotected; use https://")
+	}
+	if r.ClientID == "" {
+		v.fail(path+".token_url", "needs client_id")
+	}
+	if r.ClientSecretFile == "" && r.RefreshTokenFile == "" {
+		v.fail(path+".token_url", "needs client_secret_file, refresh_token_file, or both")
+	}
+	for _, key := range [][2]string{{"client_secret_file", r.ClientSecretFile}, {"refresh_token_file", r.RefreshTokenFile}} {
+		if key[1] != "" {
+			v.password(path+"."+key[0], key[1])
+		}
+	}
+}
+
+// clientCertificate checks a certificate that is shown to next hops.
+func (v *validation) clientCertificate(path string, r Route) {
+	switch {
+	case r.ClientCertificate == "" && r.ClientKey == "":
+		return
+	case r.ClientKey == "":
+		v.fail(path+".client_certificate", "needs client_key")
+		return
+	case r.ClientCertificate == "":
+		v.fail(path+".client_key", "needs client_certificate")
+		return
+	}
+	certificate, err := v.files.ReadFile(r.ClientCertificate)
+	if !v.check(path+".client_certificate", err) {
+		return
+	}
+	key, err := v.files.ReadFile(r.ClientKey)
+	if !v.check(path+".client_key", err) {
+		return
+	}
+	if _, err := tls.X509KeyPair(certificate, key); err != nil {
+		v.fail(path+".client_certificate", "does not go with client_key: %v", err)
+	}
+	v.secrecy(path+".client_key", r.ClientKey)
 }
 
 // password checks that a file holds a password.

@@ -232,7 +232,7 @@ func TestEveryAlertHasARunbookAndATest(t *testing.T) {
 			t.Errorf("no test has %s fire", alert)
 		}
 	}
-	want := []string{"WaypostDown", "WaypostQueueOldestAge", "WaypostQueueGrowing", "WaypostBounceRatio", "WaypostDiskLow", "WaypostDNSFailing"}
+	want := []string{"WaypostDown", "WaypostQueueOldestAge", "WaypostQueueGrowing", "WaypostBounceRatio", "WaypostDiskLow", "WaypostDNSFailing", "WaypostLoginRefused"}
 	if !slices.Equal(alerts, want) {
 		t.Errorf("alerts %q, want %q", alerts, want)
 	}

@@ -65,6 +65,9 @@ type Metrics struct {
 	OutboundOpened prometheus.Counter
 	// OutboundFailed counts connections to next hops that could not be established.
 	OutboundFailed prometheus.Counter
+	// OutboundLoginsFailing is the number of next hops at which our login failed
+	// when it was tried last.
+	OutboundLoginsFailing prometheus.Gauge
 	// AmbiguousEnds counts transfers whose connection was lost after the final
 	// dot and before the reply, which may lead to a duplicate.
 	AmbiguousEnds prometheus.Counter
@@ -145,6 +148,7 @@ func (m *Metrics) makeOutbound(f factory) {
 	m.OutboundConnections = f.gauge("outbound_connections", "Connections to next hops open now.")
 	m.OutboundOpened = f.counter("outbound_connections_opened_total", "Connections to next hops established.")
 	m.OutboundFailed = f.counter("outbound_connect_failures_total", "Connections to next hops that could not be established.")
+	m.OutboundLoginsFailing = f.gauge("outbound_logins_failing", "Next hops at which our login failed last.")
 	m.AmbiguousEnds = f.counter("ends_of_data_ambiguous_total", "Transfers whose connection was lost between the final dot and its reply.")
 }
 

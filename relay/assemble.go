@@ -35,8 +35,8 @@ func (r *Relay) newOutbound() (*outbound.Outbound, error) {
 			Servers: c.Resolver.Servers, Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
 		}),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
-		Families: families(c.Delivery.AddressFamily),
-		Log:      r.log, Metrics: r.metrics,
+		Families: families(c.Delivery.AddressFamily), Accounts: r.accounts(),
+		Log: r.log, Metrics: r.metrics,
 	}), nil
 }
 
@@ -51,8 +51,8 @@ func routes(all []configs.Route) ([]route.Route, error) {
 		configs.TLSRequired: route.Required, configs.TLSVerified: route.Verified,
 	}
 	var list []route.Route
-	for _, c := range all {
-		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Username: c.Username, Sources: sources(c.SourceAddresses), Hello: c.Hello}
+	for i, c := range all {
+		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Sources: sources(c.SourceAddresses), Hello: c.Hello}
 		for _, class := range c.FailoverOn {
 			r.FailOver = append(r.FailOver, route.ReplyClass(class))
 		}
@@ -63,12 +63,8 @@ func routes(all []configs.Route) ([]route.Route, error) {
 			}
 			r.Via = append(r.Via, leg(via))
 		}
-		if c.PasswordFile != "" {
-			secret, err := configs.ReadSecret(c.PasswordFile)
-			if err != nil {
-				return nil, fmt.Errorf("route to %s: %w", c.To, err)
-			}
-			r.Password = secret
+		if c.Username != "" || c.ClientCertificate != "" {
+			r.Account = accountName(i)
 		}
 		list = append(list, r)
 	}

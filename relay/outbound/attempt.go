@@ -2,11 +2,13 @@ package outbound
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"waypost/queue"
+	"waypost/relay/account"
 	"waypost/relay/route"
 	"waypost/relay/sevenbit"
 )
@@ -95,6 +97,10 @@ type hop struct {
 	// secure says that nothing may leave but under TLS, to a host that is known
 	// to be the right one (RFC 8689 §4.2.1).
 	secure bool
+	// login and certificate are what we show to the host.
+	login       account.Login
+	certificate *tls.Certificate
+	renewed     bool // login is new, as the one before was refused
 }
 
 // level returns how connections are secured.

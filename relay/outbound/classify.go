@@ -49,6 +49,9 @@ func failureOf(host string, err error) failure {
 		f.permanent, f.status, f.reply = session.Permanent(), session.Status(), session.Reply
 		return f
 	}
+	if _, ok := errors.AsType[loginError](err); ok {
+		f.status = smtp.EnhancedCode{4, 7, 0}
+	}
 	if errors.Is(err, queue.ErrDamaged) {
 		f.status = smtp.EnhancedCode{4, 3, 0}
 	}

@@ -30,8 +30,16 @@ type session struct {
 // for and fails, it is tried once more without.
 func (o *Outbound) connect(ctx context.Context, h hop, host string, to Target, nc net.Conn) (*session, error) {
 	s, err := o.open(ctx, h, host, to, nc, h.level())
+	if err != nil && o.loggedIn(h, err) {
+		again, failed := o.withLogin(ctx, h)
+		if failed != nil {
+			return nil, failed
+		}
+		again.renewed = true
+		return o.redial(ctx, again, host, to)
+	}
 	e, ok := errors.AsType[*smtpclient.Error](err)
-	clear := h.level() == route.Opportunistic && h.route.Username == "" && !h.leg.ImplicitTLS
+	clear := h.level() == route.Opportunistic && !h.secrets() && !h.leg.ImplicitTLS
 	if ok && clear && (e.Stage == smtpclient.StageSTARTTLS || e.Stage == smtpclient.StageHandshake) {
 		o.Log.Info("TLS failed, going on without", "host", to.name(host), "error", err.Error())
 		return o.redialAt(ctx, h, host, to, route.None)
@@ -50,26 +58,29 @@ func (o *Outbound) redialAt(ctx context.Context, h hop, host string, to Target, 
 		o.Metrics.OutboundFailed.Inc()
 		return nil, err
 	}
-	return o.open(ctx, h, host, to, nc, level)
+	s, err := o.open(ctx, h, host, to, nc, level)
+	if err != nil {
+		o.loggedIn(h, err)
+	}
+	return s, err
 }
 
 func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc net.Conn, level route.TLS) (*session, error) {
 	o.Metrics.OutboundOpened.Inc()
 	o.Metrics.OutboundConnections.Inc()
 	config, policy := o.security(host, level, h.leg.ImplicitTLS)
+	h.present(config)
 	client, err := smtpclient.New(ctx, nc, smtpclient.Options{
 		Hostname: cmp.Or(h.route.Hello, o.Hostname), LMTP: h.leg.LMTP, Timeouts: o.Timeouts,
-		TLS: config, TLSPolicy: policy, Username: h.route.Username, Password: h.route.Password,
+		TLS: config, TLSPolicy: policy,
+		Username: h.login.Username, Password: h.login.Password, Token: h.login.Token, Mechanism: h.login.Mechanism,
 	})
 	o.countTLS(client, err)
 	if err != nil {
-		if e, ok := errors.AsType[*smtpclient.Error](err); ok && e.Stage == smtpclient.StageAuth {
-			// Mail waits until somebody mends this.
-			o.Log.Error("login refused", "next_hop", h.leg.String(), "host", to.name(host), "error", err.Error())
-		}
 		o.Metrics.OutboundConnections.Dec()
 		return nil, err
 	}
+	o.loggedIn(h, nil)
 	return &session{
 		client: client, key: h.key, host: to.name(host), tls: tlsText(client, level), ended: o.Metrics.OutboundConnections.Dec,
 		local: to.Socket != "", mailbox: h.leg.LMTP,

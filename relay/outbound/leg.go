@@ -39,7 +39,13 @@ func (a *attempt) runLeg(ctx context.Context, h hop) verdict {
 	a.reached = false
 	end := a.runPooled(ctx, h)
 	if end == again {
-		end = a.runHosts(ctx, h)
+		var err error
+		if h, err = a.outbound.withLogin(ctx, h); err == nil {
+			end = a.runHosts(ctx, h)
+		} else {
+			a.note(failureOf("", err))
+			end = other
+		}
 	}
 	reached := a.reached
 	a.reached = reached || before

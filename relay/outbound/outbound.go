@@ -12,6 +12,7 @@ import (
 
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/account"
 	"waypost/relay/route"
 	"waypost/relay/smtpclient"
 	"waypost/resolver"
@@ -46,6 +47,8 @@ type Options struct {
 	// TLS is the base of each connection's configuration; nil is Go's own
 	// defaults. The name to verify is set for each host.
 	TLS *tls.Config
+	// Accounts are what routes log in with, by the name in Route.Account.
+	Accounts map[string]*account.Account
 	// Families says which addresses are used; the zero value is both, IPv6
 	// first.
 	Families Families
@@ -88,6 +91,7 @@ type Outbound struct {
 	routes   atomic.Pointer[route.Table]
 	pool     *pool
 	breakers *breakers
+	logins   *logins
 }
 
 var (
@@ -98,7 +102,7 @@ var (
 // New returns an Outbound. Close ends the connections that it keeps.
 func New(o Options) *Outbound {
 	o.setDefaults()
-	out := &Outbound{Options: o, pool: newPool(o.KeepIdle, o.MaxIdle), breakers: newBreakers(o.Log)}
+	out := &Outbound{Options: o, pool: newPool(o.KeepIdle, o.MaxIdle), breakers: newBreakers(o.Log), logins: newLogins(o.Log, o.Metrics.OutboundLoginsFailing)}
 	out.routes.Store(o.Routes)
 	return out
 }

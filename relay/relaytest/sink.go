@@ -28,17 +28,18 @@ import (
 //
 // Every method may be called at any time.
 type Sink struct {
-	t        testing.TB
-	hostname string
-	tls      *tls.Config
-	user     string
-	password string
-	lenient  bool
-	counting bool
-	lmtp     bool
-	implicit bool
-	closed   chan struct{} // closed when the test ends
-	work     sync.WaitGroup
+	t          testing.TB
+	hostname   string
+	tls        *tls.Config
+	user       string
+	password   string
+	mechanisms string
+	lenient    bool
+	counting   bool
+	lmtp       bool
+	implicit   bool
+	closed     chan struct{} // closed when the test ends
+	work       sync.WaitGroup
 
 	mu         sync.Mutex
 	changed    chan struct{} // closed, and replaced, at every event
@@ -103,7 +104,7 @@ func WithImplicitTLS(cert tls.Certificate) SinkOption {
 func NewSink(t testing.TB, address string, options ...SinkOption) *Sink {
 	t.Helper()
 	s := &Sink{
-		t: t, hostname: "sink.example", address: address,
+		t: t, hostname: "sink.example", address: address, mechanisms: "PLAIN LOGIN",
 		offered: []string{"PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"},
 		closed:  make(chan struct{}), changed: make(chan struct{}), conns: make(map[int]net.Conn),
 	}

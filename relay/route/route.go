@@ -40,7 +40,10 @@ type Route struct {
 	Via []Leg
 	// TLS is the security of all legs.
 	TLS TLS
-	// Username and Password are for the smarthosts; no user means no AUTH.
+	// Account names what to log in with at the smarthosts, which is kept
+	// elsewhere; empty means no AUTH.
+	Account string
+	// Username and Password are an account of two words.
 	Username, Password string
 	// Sources are the addresses from which connections are made, one for each
 	// family at most. Without any the system chooses; with some, hosts of the
@@ -80,7 +83,7 @@ func NewTable(routes []Route) *Table {
 
 // plainMX reports whether r is what happens without a route, too.
 func (r *Route) plainMX() bool {
-	return len(r.Via) == 1 && r.Via[0] == Leg{Kind: MX} && r.TLS == Opportunistic && r.Username == "" &&
+	return len(r.Via) == 1 && r.Via[0] == Leg{Kind: MX} && r.TLS == Opportunistic && r.Account == "" && r.Username == "" &&
 		len(r.Sources) == 0 && r.Hello == ""
 }
 

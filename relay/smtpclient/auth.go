@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 
 	"github.com/emersion/go-sasl"
 )
@@ -19,19 +18,17 @@ const maxAuthSteps = 4
 // authenticate sends the credentials, where there are any and where nobody
 // else can read them.
 func (c *Client) authenticate() error {
-	if c.options.Username == "" {
+	if c.options.Username == "" && c.options.Token == "" && c.options.Mechanism == "" {
 		return nil
 	}
 	if _, secure := c.TLSState(); !secure && !loopback(c.wire.raw.RemoteAddr()) {
 		return &Error{Stage: StageAuth, Err: ErrClearAuth}
 	}
-	switch {
-	case slices.Contains(c.ext.Auth, sasl.Plain):
-		return c.auth(sasl.NewPlainClient("", c.options.Username, c.options.Password))
-	case slices.Contains(c.ext.Auth, sasl.Login):
-		return c.auth(sasl.NewLoginClient(c.options.Username, c.options.Password))
+	mechanism, err := c.mechanism()
+	if err != nil {
+		return &Error{Stage: StageAuth, Err: err}
 	}
-	return &Error{Stage: StageAuth, Err: ErrNoAuth}
+	return c.auth(mechanism)
 }
 
 func loopback(a net.Addr) bool {
@@ -48,11 +45,15 @@ func (c *Client) auth(mechanism sasl.Client) error {
 	}
 	c.out = append(append(c.out[:0], "AUTH "...), name...)
 	// RFC 4954 §4: an initial response only where the line stays short
-	// enough. LOGIN never had one that every host knows.
-	begun := false
-	if n := base64.StdEncoding.EncodedLen(len(response)); name == sasl.Plain && len(c.out)+n+3 <= maxCommand {
+	// enough; an empty one is "=". LOGIN never had one that every host knows,
+	// and by CRAM-MD5 the host speaks first.
+	begun := name == cramMD5
+	if n := base64.StdEncoding.EncodedLen(len(response)); name != cramMD5 && name != sasl.Login && len(c.out)+n+3 <= maxCommand {
 		c.out = base64.StdEncoding.AppendEncode(append(c.out, ' '), response)
 		begun = true
+		if len(response) == 0 {
+			c.out = append(c.out, '=')
+		}
 	}
 	for range maxAuthSteps {
 		c.out = append(c.out, '\r', '\n')
@@ -63,7 +64,7 @@ func (c *Client) auth(mechanism sasl.Client) error {
 		case code >= 400:
 			return c.refused(StageAuth)
 		case code < 300:
-			return nil
+			return c.trust(mechanism)
 		}
 		if begun {
 			if response, err = c.respond(name, mechanism); err != nil {
@@ -74,6 +75,18 @@ func (c *Client) auth(mechanism sasl.Client) error {
 		c.out = base64.StdEncoding.AppendEncode(c.out[:0], response)
 	}
 	return c.failure(StageAuth, fmt.Errorf("%w: endless AUTH", ErrProtocol))
+}
+
+// trust ends the exchange well, if the host has proved what it must.
+func (c *Client) trust(mechanism sasl.Client) error {
+	m, ok := mechanism.(interface{ proven() error })
+	if !ok {
+		return nil
+	}
+	if err := m.proven(); err != nil {
+		return c.failure(StageAuth, err)
+	}
+	return nil
 }
 
 // respond answers the challenge that was just received.

@@ -17,8 +17,8 @@ var (
 	// ErrInjected means that bytes came in clear between the reply to
 	// STARTTLS and the handshake: somebody may be tampering.
 	ErrInjected = errors.New("unexpected bytes in clear before the TLS handshake")
-	// ErrNoAuth means that there are credentials, and that the host offers
-	// neither PLAIN nor LOGIN.
+	// ErrNoAuth means that there are credentials, and that the host offers no
+	// mechanism for them.
 	ErrNoAuth = errors.New("no known AUTH mechanism is offered")
 	// ErrClearAuth means that the password would have crossed a network in
 	// clear; it was not sent.

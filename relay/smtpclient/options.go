@@ -60,6 +60,11 @@ type Options struct {
 	// that the session does not authenticate. They are sent under TLS or to
 	// a loopback address only.
 	Username, Password string
+	// Token is an OAuth 2.0 access token, in place of a password.
+	Token string
+	// Mechanism is the SASL mechanism to use, one of [Mechanisms]; empty takes
+	// the best one that the host offers.
+	Mechanism string
 }
 
 // Timeouts bounds the waits of a session. Each is absolute: a host that sends
