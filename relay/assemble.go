@@ -143,9 +143,10 @@ func gateways(c *configs.Config) []netip.Addr {
 }
 
 // authenticator knows the users; the file is read again when it changes.
-func (r *Relay) authenticator() (*auth.Authenticator, error) {
-	o := auth.Options{Log: r.log, Metrics: r.metrics}
-	name := r.config.Relay.UsersFile
+// Failures that were counted before a reload still count.
+func (r *Relay) authenticator(c *configs.Config) (*auth.Authenticator, error) {
+	o := auth.Options{Log: r.log, Metrics: r.metrics, Before: r.users}
+	name := c.Relay.UsersFile
 	if name == "" {
 		return auth.New(o), nil
 	}
@@ -208,8 +209,7 @@ func tlsMode(s string) smtpserver.TLSMode {
 }
 
 // certificates loads what listeners present; nil when nothing is configured.
-func (r *Relay) certificates() (*certs.Store, error) {
-	c := r.config
+func (r *Relay) certificates(c *configs.Config) (*certs.Store, error) {
 	if c.TLS.Certificate == "" {
 		return nil, nil
 	}

@@ -26,13 +26,13 @@ func DropDir(c *configs.Config) string {
 }
 
 // openDrop makes what takes that mail.
-func (r *Relay) openDrop(backend *inbound.Backend) error {
-	r.drop = &drop.Collector{Dir: DropDir(r.config), Taker: localMail{backend}, Log: r.log}
+func (r *Relay) openDrop() error {
+	r.drop = &drop.Collector{Dir: DropDir(r.config), Taker: localMail{r}, Log: r.log}
 	return r.drop.Open(r.config.DropDir != "")
 }
 
 // localMail hands mail of the drop directory to the backend.
-type localMail struct{ backend *inbound.Backend }
+type localMail struct{ relay *Relay }
 
 var _ drop.Taker = localMail{}
 
@@ -48,7 +48,7 @@ func (l localMail) Take(_ context.Context, owner uint32, e drop.Envelope, conten
 		}
 		m.Notify = notify
 	}
-	return l.backend.TakeLocal(m, content)
+	return l.relay.backend.Load().TakeLocal(m, content)
 }
 
 // Permanent reports whether the backend will always say so.

@@ -32,6 +32,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,10 +40,12 @@ import (
 	"waypost/configs"
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/auth"
 	"waypost/relay/control"
 	"waypost/relay/drop"
 	"waypost/relay/inbound"
 	"waypost/relay/outbound"
+	"waypost/relay/policy"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
 )
@@ -54,6 +57,11 @@ const ControlSocket = "control.sock"
 type Options struct {
 	// Log receives everything; nil discards it.
 	Log *slog.Logger
+	// Load loads the configuration again, for Reload. Nil makes that an error.
+	Load func() (*configs.Config, error)
+	// Reloaded is called after each reload that has changed to a
+	// configuration. Nil calls nothing.
+	Reloaded func(*configs.Config)
 }
 
 // Relay is the whole service.
@@ -64,11 +72,25 @@ type Relay struct {
 	metrics  *metrics.Metrics
 	queue    *queue.Queue
 	outbound *outbound.Outbound
-	servers  []*smtpserver.Server
-	smtp     []net.Listener // one for each server
-	http     net.Listener   // nil when metrics are off
+	http     net.Listener // nil when metrics are off
 	control  net.Listener
 	drop     *drop.Collector
+	load     func() (*configs.Config, error)
+	reloaded func(*configs.Config)
+
+	backend atomic.Pointer[inbound.Backend] // of the configuration of now
+
+	side  sync.WaitGroup // what serves
+	fatal chan error     // what ended unasked
+
+	mu          sync.Mutex // for what a reload changes: config, and what follows
+	doors       []*door
+	retired     []*smtpserver.Server // of earlier configurations, with sessions
+	rules       *policy.Rules
+	users       *auth.Authenticator
+	connections *smtpserver.Connections
+	serving     bool // Run has begun
+	stopped     bool // and ends
 }
 
 // New opens the queue and every socket, so that what cannot work is known
@@ -85,7 +107,7 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 	if warning != "" {
 		o.Log.Warn("storage", "warning", smtp.Printable(warning))
 	}
-	r := &Relay{config: c, log: o.Log, registry: prometheus.NewRegistry()}
+	r := &Relay{config: c, log: o.Log, registry: prometheus.NewRegistry(), load: o.Load, reloaded: o.Reloaded, fatal: make(chan error, 1)}
 	r.metrics = metrics.New(r.registry)
 	for _, p := range Check(c) {
 		r.log.Error("configuration", "problem", p.String())
@@ -130,51 +152,30 @@ func (r *Relay) openListeners() error {
 	if r.queue == nil {
 		return nil // which was said already
 	}
-	users, err := r.authenticator()
-	if err != nil {
+	var err error
+	if r.doors, err = r.build(r.config); err != nil {
 		return err
-	}
-	backend := inbound.New(inbound.Options{
-		Hostname: r.config.Hostname, Queue: r.queue, Rules: rules(r.config), Classes: policyClasses(r.config), Authenticator: users,
-		MaxRecipients: r.config.Limits.Recipients, ETRN: networks(r.config.Relay.ETRN), Log: r.log, Metrics: r.metrics,
-	})
-	store, err := r.certificates()
-	if err != nil {
-		return err
-	}
-	connections := smtpserver.NewConnections(r.config.Limits.Connections, r.config.Limits.ConnectionsPerAddress)
-	for _, l := range r.config.Listeners {
-		secure, err := r.listenerTLS(l, store)
-		if err != nil {
-			return err
-		}
-		ln, err := net.Listen("tcp", l.Address)
-		if err != nil {
-			return fmt.Errorf("listen for SMTP: %w", err)
-		}
-		r.smtp = append(r.smtp, ln)
-		r.servers = append(r.servers, r.newServer(l, backend, secure, connections))
 	}
 	if address := r.config.Metrics.Address; address != "" {
 		if r.http, err = net.Listen("tcp", address); err != nil {
 			return fmt.Errorf("listen for metrics: %w", err)
 		}
 	}
-	if err := r.openDrop(backend); err != nil {
+	if err := r.openDrop(); err != nil {
 		return err
 	}
 	r.control, err = control.Listen(filepath.Join(r.config.DataDir, ControlSocket))
 	return err
 }
 
-func (r *Relay) newServer(l configs.Listener, backend smtpserver.Backend, secure *tls.Config, connections *smtpserver.Connections) *smtpserver.Server {
+func (r *Relay) newServer(c *configs.Config, l configs.Listener, backend smtpserver.Backend, secure *tls.Config) *smtpserver.Server {
 	return smtpserver.New(smtpserver.Options{
-		Hostname: r.config.Hostname, Backend: backend, TLS: secure, TLSMode: tlsMode(l.TLS),
-		Auth: authMode(l.Auth), AuthInClear: l.AuthWithoutTLS, Extensions: extensions(r.config, l),
+		Hostname: c.Hostname, Backend: backend, TLS: secure, TLSMode: tlsMode(l.TLS),
+		Auth: authMode(l.Auth), AuthInClear: l.AuthWithoutTLS, Extensions: extensions(c, l),
 		ProxyFrom: networks(l.ProxyProtocolFrom), XClientFrom: networks(l.XClientFrom),
-		MaxSize: int64(r.config.Limits.MessageSize), MaxRecipients: r.config.Limits.Recipients,
-		MaxMessages: r.config.Limits.SessionMessages, Connections: connections, MinRate: int64(r.config.Limits.MinRate),
-		IdleTimeout: time.Duration(r.config.Limits.IdleTimeout), GreetDelay: time.Duration(r.config.Limits.GreetDelay), Log: r.log, Metrics: r.metrics,
+		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
+		MaxMessages: c.Limits.SessionMessages, Connections: r.connections, MinRate: int64(c.Limits.MinRate),
+		IdleTimeout: time.Duration(c.Limits.IdleTimeout), GreetDelay: time.Duration(c.Limits.GreetDelay), Log: r.log, Metrics: r.metrics,
 	})
 }
 
@@ -183,22 +184,24 @@ func (r *Relay) newServer(l configs.Listener, backend smtpserver.Backend, secure
 // the queue. It returns nil after that. When the queue's storage fails it stops
 // at once and returns an error that wraps queue.ErrStore.
 func (r *Relay) Run(ctx context.Context) error {
+	r.mu.Lock()
 	grace := time.Duration(r.config.ShutdownTimeout)
+	r.announce()
+	for _, d := range r.doors {
+		r.serve(d)
+	}
+	r.serving = true
+	r.mu.Unlock()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	r.announce()
-	fatal := make(chan error, len(r.servers)+2)
-	var side, delivery sync.WaitGroup
+	var delivery sync.WaitGroup
 	delivery.Go(func() { r.queue.Run(ctx, grace) })
 	sideCtx, stopSide := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSide()
-	side.Go(func() { r.drop.Run(ctx) })
-	side.Go(func() { fatal <- control.Serve(sideCtx, r.control, r.queue) })
+	r.side.Go(func() { r.drop.Run(ctx) })
+	r.side.Go(func() { r.fail(control.Serve(sideCtx, r.control, r.queue, r.Reload)) })
 	if r.http != nil {
-		side.Go(func() { fatal <- metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.ready)) })
-	}
-	for i, server := range r.servers {
-		side.Go(func() { fatal <- server.Serve(r.smtp[i]) })
+		r.side.Go(func() { r.fail(metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.ready))) })
 	}
 	var err error
 	select {
@@ -206,13 +209,13 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.log.Info("stopping", "within", grace.String())
 	case <-r.queue.Failed():
 		err, grace = r.queue.Err(), 0
-	case err = <-fatal:
+	case err = <-r.fatal:
 	}
 	stop()
 	r.stopServers(grace)
 	delivery.Wait()
 	stopSide()
-	side.Wait()
+	r.side.Wait()
 	err = errors.Join(err, r.close())
 	if err == nil {
 		r.log.Info("stopped")
@@ -220,24 +223,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	return err
 }
 
-func (r *Relay) stopServers(grace time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	var stopping sync.WaitGroup
-	for _, server := range r.servers {
-		stopping.Go(func() {
-			if err := server.Shutdown(ctx); err != nil {
-				r.log.Warn("sessions cut off", "error", err.Error())
-			}
-		})
-	}
-	stopping.Wait()
-}
-
 // close closes what is open.
 func (r *Relay) close() error {
-	var errs []error
-	for _, l := range append(r.smtp, r.http, r.control) {
+	errs := []error{r.closeDoors()}
+	for _, l := range []net.Listener{r.http, r.control} {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)
@@ -255,13 +244,17 @@ func (r *Relay) close() error {
 
 // announce says where we are, in a few lines.
 func (r *Relay) announce() {
-	for i, l := range r.smtp {
-		r.log.Info("listening", "protocol", "smtp", "address", l.Addr().String(), "tls", r.config.Listeners[i].TLS, "hostname", r.config.Hostname)
+	for _, d := range r.doors {
+		r.announceDoor(d)
 	}
 	if r.http != nil {
 		r.log.Info("listening", "protocol", "http", "address", r.http.Addr().String(), "pages", "/metrics /healthz /readyz")
 	}
 	r.log.Info("queue open", "data_dir", r.config.DataDir, "pid", os.Getpid())
+}
+
+func (r *Relay) announceDoor(d *door) {
+	r.log.Info("listening", "protocol", "smtp", "address", d.socket.Addr().String(), "tls", d.config.TLS, "hostname", r.config.Hostname)
 }
 
 // ready says whether mail can be taken.
@@ -278,9 +271,11 @@ func (r *Relay) ready() error {
 // SMTPAddrs returns the addresses on which mail is taken, in the order of the
 // configuration.
 func (r *Relay) SMTPAddrs() []net.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var all []net.Addr
-	for _, l := range r.smtp {
-		all = append(all, l.Addr())
+	for _, d := range r.doors {
+		all = append(all, d.socket.Addr())
 	}
 	return all
 }

@@ -154,6 +154,13 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(named(ts, args[0]).cmd.Process.Signal(syscall.SIGTERM))
 }
 
+func hangUp(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: hangup NAME")
+	}
+	ts.Check(named(ts, args[0]).cmd.Process.Signal(syscall.SIGHUP))
+}
+
 func crash(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: crash NAME")

@@ -75,6 +75,8 @@ func exitCode(err error) int {
 // problemCode is for what the running waypost said.
 func problemCode(p *control.Problem) int {
 	switch p.Code {
+	case control.CodeConfiguration:
+		return exitConfig
 	case control.CodeBadRequest, control.CodeUnknownID, control.CodeBadArchive:
 		return exitData
 	case control.CodeDamaged, control.CodeStorage:

@@ -9,19 +9,16 @@ import (
 )
 
 // newLogger writes to w what the configuration wants to have logged.
-func newLogger(w io.Writer, c configs.Log) *slog.Logger {
-	level := slog.LevelInfo
-	switch c.Level {
-	case configs.LevelDebug:
-		level = slog.LevelDebug
-	case configs.LevelWarn:
-		level = slog.LevelWarn
-	case configs.LevelError:
-		level = slog.LevelError
-	}
+// The level is that of level, which can change.
+func newLogger(w io.Writer, c configs.Log, level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if c.Format == configs.FormatText || c.Format == configs.FormatAuto && terminal.Is(w) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// logLevel is the least that is logged.
+func logLevel(c configs.Log) slog.Level {
+	return map[string]slog.Level{configs.LevelDebug: slog.LevelDebug, configs.LevelWarn: slog.LevelWarn, configs.LevelError: slog.LevelError}[c.Level]
 }

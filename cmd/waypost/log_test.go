@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func TestLogger(t *testing.T) {
 		{configs.Log{Format: configs.FormatText, Level: configs.LevelDebug}, []string{"DEBUG", "INFO", "WARN", "ERROR"}, "time="},
 	} {
 		var out strings.Builder
-		log := newLogger(&out, test.config)
+		log := newLogger(&out, test.config, logLevel(test.config))
 		log.Debug("said")
 		log.Info("said")
 		log.Warn("said")
@@ -45,7 +46,7 @@ func TestLogOnTerminalIsText(t *testing.T) {
 	}
 	defer near.Close()
 	defer far.Close()
-	newLogger(far, configs.Log{Format: configs.FormatAuto, Level: configs.LevelInfo}).Info("said")
+	newLogger(far, configs.Log{Format: configs.FormatAuto}, slog.LevelInfo).Info("said")
 	if line, err := bufio.NewReader(near).ReadString('\n'); err != nil || !strings.HasPrefix(line, "time=") {
 		t.Errorf("got %q, %v, want text", line, err)
 	}

@@ -75,7 +75,7 @@ this host alone. "waypost sink" is a place to send it to.`,
 	root.PersistentFlags().StringVarP(&p.configFile, "config", "c", "",
 		"read the configuration from this `file` (default $WAYPOST_CONFIG, else none)")
 	root.AddCommand(p.serveCommand(), p.checkCommand(), p.queueCommand(), p.traceCommand(), p.sinkCommand(), p.benchCommand(), p.sendmailCommand(),
-		p.userCommand(), p.versionCommand())
+		p.userCommand(), p.reloadCommand(), p.versionCommand())
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

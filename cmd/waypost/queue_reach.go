@@ -48,7 +48,7 @@ func (q *queueProgram) open(ctx context.Context, c *configs.Config, work func(co
 	if err := checkOwner(c.DataDir, os.Geteuid()); err != nil {
 		return err
 	}
-	opened, done, err := relay.OpenQueue(c, relay.Options{Log: newLogger(q.stderr, c.Log)})
+	opened, done, err := relay.OpenQueue(c, relay.Options{Log: newLogger(q.stderr, c.Log, logLevel(c.Log))})
 	if err != nil {
 		return err
 	}

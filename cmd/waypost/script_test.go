@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 //	finish NAME [N]          send SIGTERM; it must exit with N (default 0), and
 //	                         what it printed is then in the file NAME.log
 //	signal NAME              send SIGTERM and go on
+//	hangup NAME              send SIGHUP
 //	crash NAME               kill it, without a chance to clean up
 //	send FROM TO… FILE       submit the file to $SMTP; sets $ID
 //	dangle                   begin a message on $SMTP, and leave it there
@@ -50,7 +51,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "onterminal": onTerminal, "send": send, "dangle": dangle,
-			"start": start, "await": await, "signal": sendSignal, "finish": finish, "crash": crash,
+			"start": start, "await": await, "signal": sendSignal, "hangup": hangUp, "finish": finish, "crash": crash,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,

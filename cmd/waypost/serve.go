@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"waypost/configs"
 	"waypost/queue"
 	"waypost/relay"
 	"waypost/relay/smtp"
@@ -23,7 +25,8 @@ func (p *program) serveCommand() *cobra.Command {
 		Long: `Takes mail and delivers it until SIGTERM or SIGINT comes. Then it takes no more
 connections, gives those it has and the deliveries under way the configured
 shutdown_timeout to finish, and ends with the exit code 0. What is in the queue
-stays there. A second signal ends it at once.
+stays there. A second signal ends it at once. SIGHUP does what "waypost reload"
+does.
 
 It needs no configuration: without one it takes mail on 127.0.0.1:2525 from
 this host alone, and shows its metrics on http://127.0.0.1:9025/metrics. The
@@ -40,15 +43,22 @@ func (p *program) serve(ctx context.Context) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	c, err := p.config()
 	if err != nil {
 		return err
 	}
-	log := newLogger(p.stderr, c.Log)
+	level := &slog.LevelVar{}
+	level.Set(logLevel(c.Log))
+	log := newLogger(p.stderr, c.Log, level)
 	for _, w := range c.Warnings {
 		log.Warn("configuration", "warning", smtp.Printable(w.String()))
 	}
-	r, err := relay.New(c, relay.Options{Log: log})
+	r, err := relay.New(c, relay.Options{
+		Log: log, Load: p.config, Reloaded: func(c *configs.Config) { level.Set(logLevel(c.Log)) },
+	})
 	if err != nil {
 		return startError(err)
 	}
@@ -56,12 +66,17 @@ func (p *program) serve(ctx context.Context) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	select {
-	case err := <-ended:
-		return runError(err)
-	case s := <-signals:
-		log.Info("told to stop", "signal", s.String())
-		stop()
+	for told := false; !told; {
+		select {
+		case err := <-ended:
+			return runError(err)
+		case <-hangups:
+			_, _ = r.Reload() // which has logged what came of it
+		case s := <-signals:
+			log.Info("told to stop", "signal", s.String())
+			stop()
+			told = true
+		}
 	}
 	select {
 	case err := <-ended:

@@ -29,7 +29,10 @@ const (
 // Options configures an Authenticator.
 type Options struct {
 	// Users may log in with a password; nil means that there are none.
-	Users   *watch.Value[*Users]
+	Users *watch.Value[*Users]
+	// Before is the authenticator in whose place this one comes: what it has
+	// counted goes on. Nil begins anew.
+	Before  *Authenticator
 	Log     *slog.Logger     // nil discards
 	Metrics *metrics.Metrics // nil counts into nothing
 }
@@ -52,7 +55,11 @@ func New(o Options) *Authenticator {
 	if o.Metrics == nil {
 		o.Metrics = metrics.New(nil)
 	}
-	return &Authenticator{o, newGuard()}
+	a := &Authenticator{Options: o, guard: newGuard()}
+	if o.Before != nil {
+		a.guard, a.Before = o.Before.guard, nil
+	}
+	return a
 }
 
 // exchange is one attempt of a client to log in, or the question of how it may.

@@ -34,7 +34,10 @@ const (
 	CodeDamaged    Code = "damaged"     // a record or a content on disk is damaged
 	CodeStorage    Code = "storage"     // the queue's storage failed; the daemon ends
 	CodeBadArchive Code = "bad_archive" // an archive is none, of another version, or not whole
-	CodeTemporary  Code = "temporary"   // anything else; it may work later
+	// CodeConfiguration: the configuration cannot be used, and the one before
+	// stays.
+	CodeConfiguration Code = "configuration"
+	CodeTemporary     Code = "temporary" // anything else; it may work later
 )
 
 // Problem is the answer to a request that could not be met.
@@ -72,7 +75,7 @@ func badRequest(format string, args ...any) error {
 
 func (p *Problem) status() int {
 	switch p.Code {
-	case CodeBadRequest, CodeBadArchive:
+	case CodeBadRequest, CodeBadArchive, CodeConfiguration:
 		return http.StatusBadRequest
 	case CodeUnknownID:
 		return http.StatusNotFound

@@ -17,11 +17,12 @@ import (
 
 // fake is a queue whose every answer a test decides.
 type fake struct {
-	entries []queue.Entry
-	stories []queue.Story
-	stats   metrics.QueueStats
-	content func() io.ReadCloser
-	waits   time.Time // what WaitsUntil says
+	entries  []queue.Entry
+	stories  []queue.Story
+	stats    metrics.QueueStats
+	content  func() io.ReadCloser
+	waits    time.Time // what WaitsUntil says
+	reloaded *Reloaded // what a reload says; nil is a bad configuration
 
 	mu      sync.Mutex
 	asked   []queue.Filter // by changes
@@ -151,7 +152,7 @@ func connect(t *testing.T, f *fake) (c *Client, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- metrics.Serve(ctx, ln, newHandler(f)) }()
+	go func() { ended <- metrics.Serve(ctx, ln, newHandler(f, f.reload)) }()
 	if c, err = Dial(path); err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ var _ adminQueue = (*queue.Queue)(nil)
 // handler answers requests.
 type handler struct{ queue adminQueue }
 
-func newHandler(q adminQueue) http.Handler {
+func newHandler(q adminQueue, reload func() (*Reloaded, error)) http.Handler {
 	h := &handler{queue: q}
 	mux := http.NewServeMux()
 	answer := func(pattern string, f func(*http.Request) (any, error)) {
@@ -60,6 +60,7 @@ func newHandler(q adminQueue) http.Handler {
 	answer("GET /v1/messages/{id}", h.show)
 	answer("GET /v1/stats", h.stats)
 	answer("POST /v1/trace", h.trace)
+	answer("POST /v1/reload", func(*http.Request) (any, error) { return reload() })
 	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)
 	mux.HandleFunc("POST /v1/export", h.export)
 	mux.HandleFunc("POST /v1/import", h.imports)

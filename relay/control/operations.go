@@ -16,6 +16,13 @@ func (c *Client) Stats(ctx context.Context) (*Stats, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/stats", nil, s)
 }
 
+// Reload has the configuration loaded again. When it cannot be used the error is a
+// *Problem with CodeConfiguration, and nothing has changed.
+func (c *Client) Reload(ctx context.Context) (*Reloaded, error) {
+	r := &Reloaded{}
+	return r, c.call(ctx, http.MethodPost, "/v1/reload", nil, r)
+}
+
 // Show returns one message. The error is a *Problem with CodeUnknownID when
 // there is no such message.
 func (c *Client) Show(ctx context.Context, id string) (*Message, error) {

@@ -228,6 +228,17 @@ type Changed struct {
 	Next    string   `json:"next,omitempty"`
 }
 
+// Reloaded is what a reload of the configuration has done.
+type Reloaded struct {
+	// Changed are the keys that have another value now.
+	Changed []string `json:"changed,omitempty"`
+	// Restart are those that have another value in the configuration, and take
+	// it only at the next start.
+	Restart []string `json:"restart,omitempty"`
+	// Warnings tell what is suspicious in the configuration.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
 // Action is a change to messages in the queue.
 type Action string
 

@@ -110,6 +110,9 @@ func New(o Options) *Outbound {
 // Close closes the idle connections.
 func (o *Outbound) Close() { o.pool.close() }
 
+// SetRoutes changes the routes for every attempt that begins from now on.
+func (o *Outbound) SetRoutes(t *route.Table) { o.routes.Store(t) }
+
 // Destination returns what a recipient waits for.
 func (o *Outbound) Destination(e *queue.Envelope, r *queue.Recipient) string {
 	return o.lookup(e, r).Destination(r.Path)

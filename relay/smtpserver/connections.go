@@ -38,6 +38,15 @@ func clientKey(addr netip.Addr) netip.Addr {
 	return addr
 }
 
+// Bound sets new bounds, as for NewConnections. Nobody who is connected has to
+// leave.
+func (c *Connections) Bound(most, perAddress int) {
+	fresh := NewConnections(most, perAddress)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.max, c.perAddress = fresh.max, fresh.perAddress
+}
+
 // enter counts a connection, or returns the reason why it may not be: one of
 // the metrics' words.
 func (c *Connections) enter() (reason string) {

@@ -248,6 +248,13 @@ func (s *Server) turnAway(nc net.Conn, reason string) {
 	nc.Close()
 }
 
+// Sessions returns the number of sessions that are open.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
 // Shutdown stops accepting, tells waiting clients to go (421), and lets
 // transactions in progress end until ctx does; then it closes what is left.
 // It returns ctx's error in that case.
