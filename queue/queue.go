@@ -259,6 +259,7 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var workers sync.WaitGroup
+	workers.Go(func() { q.watchClock(ctx) })
 	q.sched.run(ctx, func(w *worker) {
 		workers.Go(func() { q.work(attempts, w) })
 	})
@@ -286,6 +287,8 @@ func (q *Queue) load(snapshot *bolt.Tx) {
 }
 
 func (q *Queue) loadAll(snapshot *bolt.Tx) {
+	var late []deliveryKey
+	now := time.Now()
 	c := snapshot.Bucket(bucketDelivery).Cursor()
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		select {
@@ -302,7 +305,14 @@ func (q *Queue) loadAll(snapshot *bolt.Tx) {
 			q.log.Error("message set aside", "queue_id", k.id.String(), "error", err.Error())
 			continue
 		}
+		if _, yes := q.tooFar(d, now); yes {
+			late = append(late, k)
+		}
 		q.reschedule(d)
+	}
+	if len(late) > 0 {
+		q.log.Warn("the clock has gone back since the last run, or long waits were configured then", "deliveries", len(late))
+		q.boundWaits(late)
 	}
 }
 

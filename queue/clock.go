@@ -1,0 +1,130 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// When the clock has gone back, what was deferred before stands far ahead. It
+// must not wait longer than it would have waited for the clock as it is now.
+
+// clockCheck is how often the clock is looked at, and clockStep how far back it
+// has to go to matter.
+const (
+	clockCheck = 30 * time.Second
+	clockStep  = 10 * time.Second
+)
+
+// longest returns the greatest wait between two attempts.
+func (p *RetryPolicy) longest() time.Duration {
+	wait := slices.Max(p.Intervals)
+	return wait + time.Duration(p.Jitter*float64(wait))
+}
+
+// tooFar returns when a delivery is due at the latest, and whether its record
+// says later than that. What is held for a future release is not late.
+func (q *Queue) tooFar(d *Delivery, now time.Time) (limit time.Time, late bool) {
+	if d.Open() == 0 || d.HoldUntil.After(now) {
+		return time.Time{}, false
+	}
+	limit = now
+	if d.Attempts > 0 {
+		limit = now.Add(q.retry(d.Class).longest())
+	}
+	return limit, d.Next.After(limit)
+}
+
+// watchClock notices when the clock goes back, by the time that has passed
+// meanwhile, until ctx ends.
+func (q *Queue) watchClock(ctx context.Context) {
+	tick := time.NewTicker(clockCheck)
+	defer tick.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		// Without its monotonic part a time is what the clock said.
+		if back := now.Sub(last) - now.Round(0).Sub(last.Round(0)); back > clockStep {
+			q.log.Warn("the clock went back", "by", back.Round(time.Second).String())
+			q.clockWentBack()
+		}
+		last = now
+	}
+}
+
+// clockWentBack bounds what everything in the queue waits for.
+func (q *Queue) clockWentBack() {
+	q.sched.clockWentBack()
+	for next := ID(1); next != 0; {
+		var late []deliveryKey
+		err := q.store.view(func(v *view) error {
+			from, scanned, now := next, 0, time.Now()
+			next = 0
+			return v.each(from, func(id ID) bool {
+				if scanned++; scanned > maxScan {
+					next = id
+					return false
+				}
+				for _, d := range decodeDeliveries(id, v.deliveries(id)) {
+					if _, yes := q.tooFar(d, now); yes {
+						late = append(late, d.key())
+					}
+				}
+				return true
+			})
+		})
+		if err != nil || !q.boundWaits(late) {
+			return // the queue is being closed, and looks again when it is opened
+		}
+	}
+}
+
+// boundWaits lets deliveries be due in time, page by page. It reports whether
+// the queue took the changes.
+func (q *Queue) boundWaits(late []deliveryKey) bool {
+	for page := range slices.Chunk(late, changePage) {
+		var bounded []*Delivery
+		err := q.commit(func(b *batch) error {
+			now := time.Now()
+			for _, key := range page {
+				// It may have changed, or left.
+				d, err := decodeDelivery(key, b.delivery(key))
+				if err != nil {
+					continue
+				}
+				if limit, yes := q.tooFar(d, now); yes {
+					d.Next = limit
+					b.put(key, encodeDelivery(d))
+					bounded = append(bounded, d)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return false
+		}
+		for _, d := range bounded {
+			q.reschedule(d)
+		}
+	}
+	return true
+}
+
+// clockWentBack ends the pauses that began in what is the future now.
+func (s *schedule) clockWentBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := nowMillis()
+	for _, d := range s.destinations {
+		if d.pausedSince > now {
+			d.pausedSince = now
+		}
+		if d.resting == nil {
+			s.place(d)
+		}
+	}
+}
