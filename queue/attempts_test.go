@@ -79,7 +79,12 @@ func TestAttemptsAreKept(t *testing.T) {
 		q := open(t, w, func(o *Options) { o.Retry.WarnAfter = 4 * time.Hour })
 		start := time.Now()
 		stop := running(t, q)
-		id := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test", "gone@b.test")
+		draft := q.NewDraft()
+		id := draft.ID()
+		if err := draft.Commit(Envelope{ReversePath: path("s@a.test"), RequireTLS: true, Priority: -4},
+			[]Recipient{{Path: path("r@b.test")}, {Path: path("gone@b.test")}}); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(5 * time.Hour)
 		synctest.Wait()
 		check := func(what string, q *Queue) {
@@ -106,7 +111,7 @@ func TestAttemptsAreKept(t *testing.T) {
 				t.Errorf("%s: the warning: %+v", what, a[4])
 			}
 			for _, report := range []SentReport{a[0].Reports[0], a[4].Reports[0]} {
-				if e, err := q.Show(report.ID); err != nil || e.ReportOn != id {
+				if e, err := q.Show(report.ID); err != nil || e.ReportOn != id || !e.RequireTLS || e.Priority != -4 {
 					t.Errorf("%s: report %+v, %v", what, e, err)
 				}
 			}

@@ -148,8 +148,13 @@ func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepa
 		return nil, err
 	}
 	class, rule := s.queue.opts.ReportClass(s.message.ReversePath)
-	// RFC 3461 §6.1: null reverse-path, no RET, NOTIFY only NEVER.
-	p, err := draft.prepare(Envelope{EightBit: eightBit, UTF8: utf8, Class: class, ClassRule: rule, ReportOn: s.message.ID},
+	// RFC 3461 §6.1: null reverse-path, no RET, NOTIFY only NEVER. A report has
+	// the protection of its message (RFC 8689 §5) and its priority (RFC 6710
+	// §4.5).
+	p, err := draft.prepare(Envelope{
+		EightBit: eightBit, UTF8: utf8, Class: class, ClassRule: rule, ReportOn: s.message.ID,
+		RequireTLS: s.message.RequireTLS, Priority: s.message.Priority,
+	},
 		[]Recipient{{Path: s.message.ReversePath, Notify: smtp.NotifyNever}})
 	if err != nil {
 		draft.Discard()

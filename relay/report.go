@@ -41,8 +41,9 @@ func (p *reporter) report(r queue.Report) dsn.Report {
 		Arrival: m.Arrival, Now: time.Now(), ReceivedFrom: m.Client, UTF8: m.UTF8,
 	}
 	// RFC 3461 §4.3: without RET we may choose, and the whole message is of
-	// more use to its sender than its header.
-	if m.Return != "HDRS" {
+	// more use to its sender than its header. What was to travel under TLS alone
+	// is not given back at all (RFC 8689 §5).
+	if m.Return != "HDRS" && !m.RequireTLS {
 		report.Return = dsn.Full
 	}
 	for i := range r.Recipients {

@@ -8,6 +8,18 @@
 // backend also runs under smtp.NewServer; what the contract lacks are add-on
 // interfaces in go-smtp's manner (see [Backend] and the …Session types).
 //
+// It speaks these extensions, each where the session can have it:
+//
+//   - 8BITMIME (RFC 6152), CHUNKING and BINARYMIME (RFC 3030)
+//   - SIZE (RFC 1870), PIPELINING (RFC 2920), LIMITS (RFC 9422)
+//   - ENHANCEDSTATUSCODES (RFC 2034), DSN (RFC 3461, RFC 6533)
+//   - SMTPUTF8 (RFC 6531)
+//   - STARTTLS (RFC 3207), implicit TLS (RFC 8314), REQUIRETLS (RFC 8689)
+//   - AUTH (RFC 4954), FUTURERELEASE (RFC 4865)
+//   - DELIVERBY (RFC 2852), MT-PRIORITY (RFC 6710)
+//   - VRFY, EXPN, HELP (RFC 5321), ETRN (RFC 1985)
+//   - XCLIENT, as Postfix has it, and the PROXY protocol ahead of all
+//
 // It decides nothing about mail. In order, for each connection: greet, read a
 // command, check its syntax and its place in the session, ask the backend's
 // session, reply. A line that does not end in CRLF is never executed. After
