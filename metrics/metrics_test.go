@@ -144,6 +144,10 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"waypost_queue_oldest_age_seconds":          {},
 		"waypost_inbound_connections":               {},
 		"waypost_commit_operations":                 {},
+		"waypost_compactions_total":                 {},
+		"waypost_compaction_duration_seconds":       {},
+		"waypost_queue_index_bytes":                 {},
+		"waypost_queue_index_free_bytes":            {},
 		"waypost_outbound_connect_failures_total":   {},
 	} {
 		got := map[string]int{}
@@ -180,6 +184,7 @@ func TestWatchQueue(t *testing.T) {
 		"waypost_queue_messages", "waypost_queue_recipients", "waypost_queue_destinations", "waypost_queue_destinations_waiting",
 		"waypost_queue_bytes", "waypost_queue_oldest_age_seconds", "waypost_queue_disk_free_bytes",
 		"waypost_queue_history_bytes", "waypost_queue_history_oldest_age_seconds",
+		"waypost_queue_index_bytes", "waypost_queue_index_free_bytes",
 	}
 	if n, err := testutil.GatherAndCount(reg, names...); err != nil || n != 0 {
 		t.Fatalf("before WatchQueue: %d series (%v), want none", n, err)
@@ -189,7 +194,7 @@ func TestWatchQueue(t *testing.T) {
 		calls++
 		return QueueStats{
 			Messages: 1, Queued: 2, Deferred: 3, Held: 4, Destinations: 5, Waiting: 6,
-			Bytes: 7, OldestAge: 90 * time.Second, DiskFree: 8, HistoryBytes: 9, HistoryAge: time.Minute,
+			Bytes: 7, OldestAge: 90 * time.Second, DiskFree: 8, HistoryBytes: 9, HistoryAge: time.Minute, IndexBytes: 9, IndexFree: 5,
 		}
 	})
 	want := `
@@ -211,6 +216,12 @@ waypost_queue_history_bytes 9
 # HELP waypost_queue_history_oldest_age_seconds Time since the oldest message that is kept in the history left the queue.
 # TYPE waypost_queue_history_oldest_age_seconds gauge
 waypost_queue_history_oldest_age_seconds 60
+# HELP waypost_queue_index_bytes Size of the file of the queue's index.
+# TYPE waypost_queue_index_bytes gauge
+waypost_queue_index_bytes 9
+# HELP waypost_queue_index_free_bytes Size of the free pages in the queue's index.
+# TYPE waypost_queue_index_free_bytes gauge
+waypost_queue_index_free_bytes 5
 # HELP waypost_queue_messages Messages in the queue.
 # TYPE waypost_queue_messages gauge
 waypost_queue_messages 1

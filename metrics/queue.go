@@ -53,6 +53,9 @@ type QueueStats struct {
 	HistoryAge   time.Duration
 	// DiskFree is the space left for the queue on its file system, in bytes.
 	DiskFree int64
+	// IndexBytes is the size of the index's file, and IndexFree how much of it
+	// is on free pages, in bytes.
+	IndexBytes, IndexFree int64
 }
 
 // ClassStats is what the queue holds of one message class.
@@ -83,6 +86,7 @@ type queueCollector struct {
 	messages, recipients, destinations, waiting   *prometheus.Desc
 	classes, attempts, bytes, oldestAge, diskFree *prometheus.Desc
 	historyBytes, historyAge                      *prometheus.Desc
+	indexBytes, indexFree                         *prometheus.Desc
 }
 
 func newQueueCollector() *queueCollector {
@@ -101,6 +105,8 @@ func newQueueCollector() *queueCollector {
 		historyBytes: desc("history_bytes", "Size of what is kept of messages that have left the queue."),
 		historyAge:   desc("history_oldest_age_seconds", "Time since the oldest message that is kept in the history left the queue."),
 		diskFree:     desc("disk_free_bytes", "Space left for the queue on its file system."),
+		indexBytes:   desc("index_bytes", "Size of the file of the queue's index."),
+		indexFree:    desc("index_free_bytes", "Size of the free pages in the queue's index."),
 	}
 }
 
@@ -108,6 +114,7 @@ func newQueueCollector() *queueCollector {
 func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.messages, c.recipients, c.destinations, c.waiting, c.classes, c.attempts, c.bytes, c.oldestAge, c.diskFree, c.historyBytes, c.historyAge,
+		c.indexBytes, c.indexFree,
 	} {
 		ch <- d
 	}
@@ -141,4 +148,6 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	send(c.historyBytes, float64(s.HistoryBytes))
 	send(c.historyAge, s.HistoryAge.Seconds())
 	send(c.diskFree, float64(s.DiskFree))
+	send(c.indexBytes, float64(s.IndexBytes))
+	send(c.indexFree, float64(s.IndexFree))
 }

@@ -236,6 +236,7 @@ func (q *Queue) Stats() metrics.QueueStats {
 	if stats.HistoryBytes, left = q.store.history.state(); !left.IsZero() {
 		stats.HistoryAge = max(time.Since(left), 0)
 	}
+	stats.IndexBytes, stats.IndexFree = q.store.usage()
 	if oldest := q.oldest(); oldest != 0 {
 		stats.OldestAge = max(time.Since(oldest.Arrived()), 0)
 	}

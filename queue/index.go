@@ -43,6 +43,9 @@ const (
 // has its name: a crash during the first start leaves nothing half made.
 func openIndex(dir string) (*bolt.DB, error) {
 	name := filepath.Join(dir, indexName)
+	if err := removeFile(filepath.Join(dir, compactName)); err != nil { // of a compaction that a crash cut off
+		return nil, fmt.Errorf("open queue index: %w", err)
+	}
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		if err := mayBeNew(dir); err != nil {
 			return nil, fmt.Errorf("open queue index %s: %w", name, err)

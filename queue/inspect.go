@@ -54,11 +54,15 @@ type inspection struct {
 	// broken says that messages may be missing without a trace of which, older
 	// that the newest meta page cannot be read, perhaps.
 	broken, older bool
-	totals        map[string]tally // as they are counted
-	stored        map[string]tally // as they are written; nil when they are not
-	free          pageSet          // pages that are in the list of free ones
-	used          pageSet
-	last          map[string][]byte // the last key of each bucket
+	// applied is the last segment that was brought into the index, if that is
+	// known; for a stopped queue.
+	applied      uint64
+	appliedKnown bool
+	totals       map[string]tally // as they are counted
+	stored       map[string]tally // as they are written; nil when they are not
+	free         pageSet          // pages that are in the list of free ones
+	used         pageSet
+	last         map[string][]byte // the last key of each bucket
 }
 
 // known is what is known of one message.

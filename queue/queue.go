@@ -183,6 +183,7 @@ func Open(o Options) (*Queue, error) {
 	if q.store, err = openStore(o.Dir, segmentSize, q.fail, o.History, o.Log); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	q.store.minFree, q.store.compacted = o.MinFree, q.noteCompaction
 	var snapshot *bolt.Tx
 	err = q.store.guard(func() (err error) {
 		if snapshot, err = q.store.db.Begin(false); err == nil {
@@ -202,6 +203,7 @@ func Open(o Options) (*Queue, error) {
 	go q.committer()
 	go q.pruneHistory()
 	go q.load(snapshot)
+	go q.maintain()
 	return q, nil
 }
 
@@ -217,6 +219,17 @@ func (q *Queue) pruneHistory() {
 			return
 		}
 	}
+}
+
+// noteCompaction counts and logs a compaction.
+func (q *Queue) noteCompaction(c Compacted, err error) {
+	if err != nil {
+		q.log.Warn("index not compacted", "error", err.Error())
+		return
+	}
+	q.metrics.Compactions.Inc()
+	q.metrics.CompactionDuration.Observe(c.Took.Seconds())
+	q.log.Info("index compacted", "before", c.Before, "after", c.After, "took", c.Took.Seconds(), "pause", c.Pause.Seconds())
 }
 
 // resumeIDs continues after the newest ID that is in use.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -98,7 +99,7 @@ func (r *repair) rebuild(last uint64) error {
 	if err = errors.Join(err, r.db.Close()); err != nil {
 		return err
 	}
-	return r.finish(name, temp)
+	return r.finish(name, temp, last)
 }
 
 // fill writes what can be read, from what is surest to what is least, and then
@@ -481,7 +482,7 @@ func (r *repair) setAside(id ID, reason string) error {
 }
 
 // finish gives the new index its name, once everything else is on disk.
-func (r *repair) finish(name, temp string) error {
+func (r *repair) finish(name, temp string, last uint64) error {
 	for _, id := range r.SetAside {
 		if err := r.aside.content(id); err != nil {
 			return err
@@ -497,6 +498,9 @@ func (r *repair) finish(name, temp string) error {
 	if err := ownedLike(r.dir, temp); err != nil {
 		return err
 	}
+	if err := r.stories(last); err != nil {
+		return err
+	}
 	if r.Index, err = keepOld(name); err != nil {
 		return err
 	}
@@ -509,6 +513,20 @@ func (r *repair) finish(name, temp string) error {
 		}
 	}
 	return nil
+}
+
+// stories adds to the history what the journal has for it. When nobody knows
+// which of it is there already, it is left out.
+func (r *repair) stories(last uint64) error {
+	if !r.appliedKnown || len(r.layers[0].stories) == 0 {
+		return nil
+	}
+	h, err := openHistory(r.dir, r.applied, keepHistory, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	h.add(r.layers[0].stories, r.applied, last)
+	return h.close()
 }
 
 // keepOld gives the old index another name, if there is one.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,6 +37,16 @@ type store struct {
 	checkpointErr  error            // of the last one; read after checkpoint is closed
 	failed         func(error)      // is told of a checkpoint or a read that failed
 	broken         atomic.Bool      // bbolt stopped in the middle of something
+
+	path        string                 // of the index
+	minFree     int64                  // what a compaction leaves free on the disk, in octets
+	compacting  *compaction            // the checkpoint's
+	compactNext atomic.Int64           // no compaction begins by itself before that time
+	copied      chan struct{}          // says that a compaction waits for a checkpoint
+	compacted   func(Compacted, error) // is told of each compaction
+	leaving     sync.WaitGroup         // indexes that are being closed
+	ctx         context.Context        // ends when the store is closed
+	cancel      context.CancelFunc
 }
 
 // openStore opens the store in dir, and brings everything into the index
@@ -50,6 +61,9 @@ func openStore(dir string, segment int64, failed func(error), keep HistoryOption
 	}
 	db.AllocSize = int(segment) // a checkpoint brings in about as much
 	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed, history: &history{}}
+	s.path, s.compacted = filepath.Join(dir, indexName), func(Compacted, error) {}
+	s.copied = make(chan struct{}, 1)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	close(s.checkpoint)
 	if err := s.recover(keep, log); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.history.close(), s.closeIndex())
@@ -117,7 +131,7 @@ func (s *store) applied() (number uint64) {
 func (s *store) guard(f func() error) error {
 	err := guard(f)
 	if errors.Is(err, errPage) {
-		err = fmt.Errorf("%w: index %s: %w", ErrStore, s.db.Path(), err)
+		err = fmt.Errorf("%w: index %s: %w", ErrStore, s.path, err)
 		s.broken.Store(true)
 		s.failed(err)
 	}
@@ -200,7 +214,7 @@ func deletePrefix(b *bolt.Bucket, prefix []byte) error {
 // beginCheckpoint goes on in a new segment, and brings the changes of the old
 // one into the index meanwhile. It waits for the last checkpoint, so memory
 // holds two segments at most. Only the committer calls it.
-func (s *store) beginCheckpoint() error {
+func (s *store) beginCheckpoint(then []func(*store)) error {
 	<-s.checkpoint
 	if s.checkpointErr != nil {
 		return s.checkpointErr
@@ -225,8 +239,13 @@ func (s *store) beginCheckpoint() error {
 			return
 		}
 		s.mu.Lock()
+		brought := s.frozen
 		s.frozen = nil
 		s.mu.Unlock()
+		s.compactionStep(brought)
+		for _, f := range then {
+			f(s)
+		}
 	}()
 	return nil
 }
@@ -246,15 +265,14 @@ func (s *store) commit(changes func(*batch)) error {
 	if s.changes = b.changes; cap(s.changes) > 4<<20 {
 		s.changes = nil // one large batch need not be remembered
 	}
-	if len(b.changes) == 0 {
-		return nil
+	if len(b.changes) > 0 {
+		if err := s.journal.append(b.changes); err != nil {
+			return err
+		}
+		s.publish(b.counted)
 	}
-	if err := s.journal.append(b.changes); err != nil {
-		return err
-	}
-	s.publish(b.counted)
-	if s.journal.full() {
-		return s.beginCheckpoint()
+	if s.journal.full() || len(b.checkpoint) > 0 {
+		return s.beginCheckpoint(b.checkpoint)
 	}
 	return nil
 }
@@ -283,7 +301,22 @@ func (s *store) closeIndex() error {
 	if s.broken.Load() {
 		return nil
 	}
+	s.endCopy()
+	s.leaving.Wait()
 	return s.db.Close()
+}
+
+// endCopy gives up a compaction that is under way.
+func (s *store) endCopy() {
+	c := s.compacting
+	if c == nil {
+		return
+	}
+	s.cancel()
+	<-c.copied
+	s.compacting, c.err = nil, ErrClosed
+	_ = errors.Join(c.db.Close(), removeFile(c.file)) // the next start removes it too
+	close(c.done)
 }
 
 // abandon closes a store that has failed. What the journal has is brought in
@@ -459,6 +492,9 @@ type batch struct {
 	view
 	changes []byte
 	counted []classTally
+	// checkpoint, when it is not empty, asks for one behind this batch, and is
+	// called at its end.
+	checkpoint []func(*store)
 }
 
 func (b *batch) insert(id ID, message []byte, deliveries []deliveryRow) {

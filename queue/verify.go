@@ -48,6 +48,7 @@ func (in *inspection) stopped() (index *os.File, last uint64, err error) {
 	if err != nil {
 		return index, 0, err
 	}
+	in.applied, in.appliedKnown = applied, known
 	journal, last, err := in.journal(applied, known)
 	if err != nil {
 		return index, 0, err
@@ -219,7 +220,7 @@ func (q *Queue) snapshot() (s *snapshot, err error) {
 // before it in the batch changed is in it.
 func (b *batch) snapshot() (*snapshot, error) {
 	s := b.store
-	f, err := os.Open(s.db.Path())
+	f, err := os.Open(s.path)
 	if err != nil {
 		return nil, err
 	}

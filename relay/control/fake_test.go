@@ -104,6 +104,10 @@ func (f *fake) Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (
 	return f.imported, errors.Join(err, f.fail)
 }
 
+func (f *fake) Compact(context.Context) (queue.Compacted, error) {
+	return queue.Compacted{Before: 2, After: 1, Took: time.Second}, f.error(0)
+}
+
 func (f *fake) Verify(_ context.Context, found func(queue.Damage)) (queue.Verification, error) {
 	for _, e := range f.entries {
 		found(queue.Damage{ID: e.ID, File: "index.db", Reason: "its owner says so"})

@@ -29,6 +29,7 @@ type adminQueue interface {
 	Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (queue.Imported, error)
 	Verify(ctx context.Context, found func(queue.Damage)) (queue.Verification, error)
 	Trace(key string, limit int) ([]queue.Story, bool, error)
+	Compact(ctx context.Context) (queue.Compacted, error)
 }
 
 var _ adminQueue = (*queue.Queue)(nil)
@@ -65,6 +66,7 @@ func newHandler(q adminQueue, reload func() (*Reloaded, error)) http.Handler {
 	mux.HandleFunc("POST /v1/export", h.export)
 	mux.HandleFunc("POST /v1/import", h.imports)
 	mux.HandleFunc("POST /v1/verify", h.verify)
+	mux.HandleFunc("POST /v1/compact", h.compact)
 	answer("/", func(r *http.Request) (any, error) {
 		return nil, badRequest("there is no %s %s", r.Method, r.URL.Path)
 	})

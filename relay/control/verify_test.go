@@ -24,3 +24,14 @@ func TestVerify(t *testing.T) {
 		t.Errorf("%d damages before the problem, want 3", len(ids)-3)
 	}
 }
+
+func TestCompact(t *testing.T) {
+	f := &fake{}
+	c, _ := connect(t, f)
+	if done, err := c.Compact(t.Context()); err != nil || *done != (Compacted{Before: 2, After: 1, Seconds: 1}) {
+		t.Errorf("%+v (%v)", done, err)
+	}
+	f.fail = queue.ErrNoRoom
+	_, err := c.Compact(t.Context())
+	wantCode(t, err, CodeTemporary)
+}
