@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"waypost/relay/smtp"
 )
 
@@ -60,6 +62,7 @@ func BenchmarkRelay(b *testing.B) {
 				var left, messages atomic.Int64
 				left.Store(int64(b.N))
 				b.ReportAllocs()
+				processor := processorTime(b)
 				b.ResetTimer()
 				var wg sync.WaitGroup
 				for range writers {
@@ -86,7 +89,18 @@ func BenchmarkRelay(b *testing.B) {
 					time.Sleep(time.Millisecond)
 				}
 				b.ReportMetric(float64(messages.Load())/b.Elapsed().Seconds(), "messages/s")
+				// On a busy machine this says more than the time.
+				b.ReportMetric(float64(processorTime(b)-processor)/float64(b.N), "cpu-ns/op")
 			})
 		}
 	}
+}
+
+// processorTime returns what this process has used of the processors.
+func processorTime(b *testing.B) time.Duration {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
