@@ -241,6 +241,9 @@ type Outcome struct {
 	// Unreachable says that no host of the destination took a session, so
 	// that there is no sense in trying the other messages that wait for it.
 	Unreachable bool
+	// RetryAfter is how long to wait with the next attempt, instead of as the
+	// retry policy says; 0 leaves it to that.
+	RetryAfter time.Duration
 	// Interrupted says that the attempt was cut short because waypost stops.
 	// What was deferred by it counts as not attempted.
 	Interrupted bool

@@ -33,18 +33,22 @@ func (p *RetryPolicy) setDefaults() {
 
 // interval returns the wait after the given number of attempts.
 func (p *RetryPolicy) interval(attempts int, random float64) time.Duration {
-	wait := p.Intervals[min(max(attempts, 1), len(p.Intervals))-1]
+	return p.jittered(p.Intervals[min(max(attempts, 1), len(p.Intervals))-1], random)
+}
+
+// jittered lengthens a wait by its part of the jitter.
+func (p *RetryPolicy) jittered(wait time.Duration, random float64) time.Duration {
 	return wait + time.Duration(p.Jitter*random*float64(wait))
 }
 
 // expiry returns when a message is given up whose lifetime began then.
 func (p *RetryPolicy) expiry(begin time.Time) time.Time { return begin.Add(p.Lifetime) }
 
-// next returns when to try again. The last attempt is made when the lifetime
+// next returns when to try again after a wait. The last attempt is made when the lifetime
 // ends, not one interval before: nothing expires without having been tried
 // after its time.
-func (p *RetryPolicy) next(begin time.Time, attempts int, now time.Time, random float64) time.Time {
-	next := now.Add(p.interval(attempts, random))
+func (p *RetryPolicy) next(begin time.Time, wait time.Duration, now time.Time) time.Time {
+	next := now.Add(wait)
 	if end := p.expiry(begin); next.After(end) && now.Before(end) {
 		return end
 	}

@@ -83,7 +83,11 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 	}
 	if len(s.tried) > 0 {
 		after.Attempts++
-		after.Next = s.retry.next(m.begin(), after.Attempts, s.now, q.opts.Rand())
+		wait := s.retry.interval(after.Attempts, q.opts.Rand())
+		if out.RetryAfter > 0 {
+			wait = s.retry.jittered(out.RetryAfter, q.opts.Rand())
+		}
+		after.Next = s.retry.next(m.begin(), wait, s.now)
 	}
 	s.selectReports(out)
 	return s

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -190,6 +191,26 @@ func TestWorldExtensions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWorldGreylisted: who puts off strangers is tried again after minutes, and
+// others as usual.
+func TestWorldGreylisted(t *testing.T) {
+	t.Parallel()
+	w, s, _ := one(t, "127.7.35")
+	s.OnRcpt("grey@b.example", "451 4.7.1 Greylisted, please try again in 240 seconds")
+	id := w.send("s@home.example", hello, "grey@b.example")
+	w.settled(id, "grey@b.example", "deferred")
+	e, err := w.queue.Show(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wait := time.Until(e.Deliveries[0].Next); wait < 3*time.Minute || wait > 5*time.Minute {
+		t.Errorf("the next attempt is in %v", wait)
+	}
+	s.Behave()
+	s.OnRcpt("busy@b.example", "451 4.3.0 come back later")
+	w.deferred(w.send("s@home.example", hello, "busy@b.example"), "busy@b.example", "4.3.0", "later")
 }
 
 // TestWorldConverted: what a host cannot take as it is arrives in a form that

@@ -61,7 +61,11 @@ func (a *attempt) run(ctx context.Context) queue.Outcome {
 	for i := range a.results {
 		a.results[i].Duration = time.Since(start)
 	}
-	return queue.Outcome{Results: a.results, Unreachable: unreachable, Interrupted: ctx.Err() != nil}
+	out := queue.Outcome{Results: a.results, Unreachable: unreachable, Interrupted: ctx.Err() != nil}
+	if !unreachable {
+		out.RetryAfter = retryAfter(a.results, a.delivery.Attempts)
+	}
+	return out
 }
 
 // runLegs goes through the legs in their order, until no recipient is left. A
