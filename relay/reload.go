@@ -108,10 +108,13 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	if r.rules != nil {
 		rules.Limiter = policy.NewLimiter(limits(c.Limits), r.rules.Limiter)
 	}
-	backend := inbound.New(inbound.Options{
+	options := inbound.Options{
 		Hostname: c.Hostname, Queue: r.queue, Rules: rules, Classes: policyClasses(c), Authenticator: users,
 		MaxRecipients: c.Limits.Recipients, ETRN: networks(c.Relay.ETRN), Log: r.log, Metrics: r.metrics,
-	})
+	}
+	relaying := inbound.New(options)
+	options.Submission = true
+	submission := inbound.New(options)
 	if r.connections == nil {
 		r.connections = smtpserver.NewConnections(0, 0)
 	}
@@ -130,11 +133,15 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 			}
 			return nil, err
 		}
+		backend := relaying
+		if l.Mode == configs.ModeSubmission {
+			backend = submission
+		}
 		doors = append(doors, &door{config: l, socket: d.socket, server: r.newServer(c, l, backend, secure)})
 	}
 	r.connections.Bound(c.Limits.Connections, c.Limits.ConnectionsPerAddress)
 	r.rules, r.users = rules, users
-	r.backend.Store(backend)
+	r.backend.Store(relaying)
 	return doors, nil
 }
 

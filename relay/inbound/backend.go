@@ -35,6 +35,9 @@ type Options struct {
 	Hostname string
 	Queue    *queue.Queue
 	Rules    *policy.Rules
+	// Submission says that messages are new: they come from mail programs, and
+	// what these leave out is added (RFC 6409 §8).
+	Submission bool
 	// MaxRecipients is how many one message may have; 0 means 1000.
 	MaxRecipients int
 	// ETRN are the clients that may have the queue tried for a domain (RFC

@@ -31,7 +31,7 @@ type Local struct {
 // TakeLocal puts such a message into the queue. It is judged as one that came
 // over loopback. The error is an *smtp.SMTPError of go-smtp.
 func (b *Backend) TakeLocal(m Local, content io.Reader) error {
-	s := &session{backend: b, conn: localConn{}, client: netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	s := &session{backend: b, conn: localConn{}, local: true, client: netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	defer s.Logout()
 	mail := &gosmtp.MailOptions{UTF8: m.UTF8, Return: gosmtp.DSNReturn(m.Return), EnvelopeID: m.EnvelopeID}
 	if err := s.Mail(m.From, mail); err != nil {

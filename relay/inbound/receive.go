@@ -38,7 +38,7 @@ func (s *session) Data(r io.Reader) error {
 	if _, err := draft.Write(trace); err != nil {
 		return s.storageError(err)
 	}
-	if _, err := io.Copy(in, r); in.failed != nil {
+	if err := s.receive(in, draft.ID(), r); in.failed != nil {
 		return s.storageError(in.failed)
 	} else if err != nil {
 		return err // of the connection, or the size limit
@@ -73,6 +73,20 @@ func (s *session) class(fields []message.Seen) (class, rule string) {
 		m.Fields = append(m.Fields, policy.Field(f))
 	}
 	return s.backend.Classes.Sort(m)
+}
+
+// receive copies the content. A new message is completed on the way (RFC 6409
+// §8); one that is relayed stays as it is.
+func (s *session) receive(in *intake, id queue.ID, r io.Reader) error {
+	if !s.backend.Submission && !s.local {
+		_, err := io.Copy(in, r)
+		return err
+	}
+	complete := message.NewCompleter(in, message.Date(time.Now()), "<"+id.String()+"@"+s.backend.Hostname+">")
+	if _, err := io.Copy(complete, r); err != nil {
+		return err
+	}
+	return complete.Close()
 }
 
 // intake passes content to the checker and to the draft.

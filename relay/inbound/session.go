@@ -23,6 +23,7 @@ type session struct {
 	// clientName is the client's verified name; empty where nobody told it.
 	clientName string
 	login      string // who has authenticated; empty for nobody
+	local      bool   // of a program on this host
 	tx         transaction
 	// What the engine tells ahead: ORCPT of the next Rcpt as it was written,
 	// and more parameters of the next Mail.

@@ -2,7 +2,8 @@
 // fields that a relay adds to it.
 //
 // It never parses a content into parts and never writes one anew: what came
-// in goes out octet for octet, behind the trace field in front of it. Nothing
+// in goes out octet for octet, behind the trace field in front of it. Only a new
+// message, of a submission, is completed on its way (Completer). Nothing
 // here holds a whole content in memory, and nothing does I/O of its own.
 //
 // On the way in, the caller:
