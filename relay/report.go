@@ -42,8 +42,9 @@ func (p *reporter) report(r queue.Report) dsn.Report {
 	}
 	// RFC 3461 §4.3: without RET we may choose, and the whole message is of
 	// more use to its sender than its header. What was to travel under TLS alone
-	// is not given back at all (RFC 8689 §5).
-	if m.Return != "HDRS" && !m.RequireTLS {
+	// is not given back at all (RFC 8689 §5), and binary content does not fit
+	// into a report.
+	if m.Return != "HDRS" && !m.RequireTLS && !m.Binary {
 		report.Return = dsn.Full
 	}
 	for i := range r.Recipients {

@@ -86,6 +86,7 @@ func TestReports(t *testing.T) {
 		{"failure, whole message", queue.ReportFailure, r, queue.Failed, "FULL", []string{"Action: failed", "Original-Envelope-Id: e1", "Received-From-MTA: dns; client ([192.0.2.9])", "the body"}, []string{"Will-Retry-Until"}},
 		{"failure, header only", queue.ReportFailure, r, queue.Failed, "HDRS", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
 		{"failure, REQUIRETLS", queue.ReportFailure, r, queue.Failed, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
+		{"failure, BINARYMIME", queue.ReportFailure, r, queue.Failed, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
 		{"expired", queue.ReportFailure, r, queue.Expired, "HDRS", []string{"Action: failed", "Status: 4.4.7", "Diagnostic-Code: smtp; 451"}, nil},
 		{"expired, nobody answered", queue.ReportFailure, silent, queue.Expired, "HDRS", []string{"Status: 4.4.7", "connect to mx: refused"}, []string{"Remote-MTA", "Diagnostic-Code"}},
 		{"relayed", queue.ReportSuccess, r, queue.Delivered, "HDRS", []string{"Action: relayed"}, []string{"the body", "Will-Retry-Until"}},
@@ -93,6 +94,7 @@ func TestReports(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			m := kept(t, queue.Envelope{ReversePath: smtp.Path{Local: "s", Domain: "a.example"}, EnvelopeID: "e1", Return: tc.ret, Client: "client ([192.0.2.9])"},
 				"Subject: mine\r\n\r\nthe body\r\n")
+			m.Binary = tc.name == "failure, BINARYMIME"
 			m.RequireTLS = tc.name == "failure, REQUIRETLS"
 			tc.recipient.State = tc.state
 			if tc.kind == queue.ReportSuccess {

@@ -36,7 +36,7 @@ func TestProbes(t *testing.T) {
 		{"TLS 1.1", "openssl", "openssl", openssl("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "Cipher is (NONE)", "Protocol  : TLSv1.1 "},
 		{"no old ciphers", "openssl", "openssl", openssl("-tls1_2", "-cipher", "3DES:RC4:NULL:EXP:@SECLEVEL=0"), "handshake failure", "250 HELP"},
 		{"implicit TLS", "openssl", "openssl", []string{"s_client", "-connect", p.smtp[implicit], "-ign_eof"}, "220 relay.example ESMTP", "XXX"},
-		{"commands", "nmap", "nmap", nmap(port, "smtp-commands"), "PIPELINING, SIZE 50000000, 8BITMIME, SMTPUTF8, DSN, CHUNKING, ENHANCEDSTATUSCODES, STARTTLS", "XXX"},
+		{"commands", "nmap", "nmap", nmap(port, "smtp-commands"), "PIPELINING, SIZE 50000000, 8BITMIME, SMTPUTF8, DSN, CHUNKING, ENHANCEDSTATUSCODES, BINARYMIME, STARTTLS", "XXX"},
 		{"open relay", "nmap", "nmap", nmap(port, "smtp-open-relay"), "Server doesn't seem to be an open relay, all tests failed", "Server is an open relay"},
 		{"users", "nmap", "nmap", nmap(port, "smtp-enum-users"), "smtp-enum-users", "RCPT, root"},
 		{"certificate", "nmap", "nmap", nmap(secure, "ssl-enum-ciphers"), "TLSv1.2", "TLSv1.0"},
