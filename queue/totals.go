@@ -191,6 +191,18 @@ func (s *store) recount(tx *bolt.Tx) error {
 	return errors.Join(err, bringInTotals(tx, found))
 }
 
+// Ready returns nil when messages can be taken, and else why not, in words that
+// disclose nothing.
+func (q *Queue) Ready() error {
+	switch {
+	case q.Err() != nil:
+		return errors.New("the queue has failed")
+	case q.Room(0) != nil:
+		return errors.New("no room on the disk")
+	}
+	return nil
+}
+
 // ErrNoRoom means that too little space is left on the disk to take another
 // message.
 var ErrNoRoom = errors.New("no room for another message")

@@ -201,7 +201,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.side.Go(func() { r.drop.Run(ctx) })
 	r.side.Go(func() { r.fail(control.Serve(sideCtx, r.control, r.queue, r.Reload)) })
 	if r.http != nil {
-		r.side.Go(func() { r.fail(metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.ready))) })
+		r.side.Go(func() { r.fail(metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.queue.Ready))) })
 	}
 	var err error
 	select {
@@ -255,17 +255,6 @@ func (r *Relay) announce() {
 
 func (r *Relay) announceDoor(d *door) {
 	r.log.Info("listening", "protocol", "smtp", "address", d.socket.Addr().String(), "tls", d.config.TLS, "hostname", r.config.Hostname)
-}
-
-// ready says whether mail can be taken.
-func (r *Relay) ready() error {
-	if err := r.queue.Err(); err != nil {
-		return errors.New("the queue has failed")
-	}
-	if err := r.queue.Room(0); err != nil {
-		return errors.New("no room on the disk")
-	}
-	return nil
 }
 
 // SMTPAddrs returns the addresses on which mail is taken, in the order of the

@@ -74,8 +74,19 @@ this host alone. "waypost sink" is a place to send it to.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVarP(&p.configFile, "config", "c", "",
 		"read the configuration from this `file` (default $WAYPOST_CONFIG, else none)")
-	root.AddCommand(p.serveCommand(), p.checkCommand(), p.queueCommand(), p.traceCommand(), p.sinkCommand(), p.benchCommand(), p.sendmailCommand(),
-		p.userCommand(), p.reloadCommand(), p.versionCommand())
+	root.AddCommand(
+		p.serveCommand(),
+		p.checkCommand(),
+		p.queueCommand(),
+		p.traceCommand(),
+		p.sendmailCommand(),
+		p.userCommand(),
+		p.healthCommand(),
+		p.reloadCommand(),
+		p.sinkCommand(),
+		p.benchCommand(),
+		p.versionCommand(),
+	)
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

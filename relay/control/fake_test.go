@@ -23,6 +23,7 @@ type fake struct {
 	content  func() io.ReadCloser
 	waits    time.Time // what WaitsUntil says
 	reloaded *Reloaded // what a reload says; nil is a bad configuration
+	notReady error
 
 	mu      sync.Mutex
 	asked   []queue.Filter // by changes
@@ -79,6 +80,7 @@ func (f *fake) Hold(filter queue.Filter) (int, error)          { return f.change
 func (f *fake) Release(filter queue.Filter) (int, error)       { return f.change(filter) }
 func (f *fake) Trace(string, int) ([]queue.Story, bool, error) { return f.stories, false, nil }
 func (f *fake) Remove(filter queue.Filter) (int, error)        { return f.change(filter) }
+func (f *fake) Ready() error                                   { return f.notReady }
 
 func (f *fake) Reroute(filter queue.Filter) (int, error) { return f.change(filter) }
 func (f *fake) Bounce(filter queue.Filter, reason string) (int, error) {

@@ -19,6 +19,7 @@ type adminQueue interface {
 	Content(id queue.ID) (io.ReadCloser, error)
 	WaitsUntil(d *queue.Delivery) time.Time
 	Stats() metrics.QueueStats
+	Ready() error
 	RetryNow(f queue.Filter) (int, error)
 	Hold(f queue.Filter) (int, error)
 	Release(f queue.Filter) (int, error)
@@ -62,6 +63,7 @@ func newHandler(q adminQueue, reload func() (*Reloaded, error)) http.Handler {
 	answer("GET /v1/stats", h.stats)
 	answer("POST /v1/trace", h.trace)
 	answer("POST /v1/reload", func(*http.Request) (any, error) { return reload() })
+	answer("GET /v1/health", h.health)
 	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)
 	mux.HandleFunc("POST /v1/export", h.export)
 	mux.HandleFunc("POST /v1/import", h.imports)
@@ -80,6 +82,13 @@ func (h *handler) stats(*http.Request) (any, error) {
 		Destinations: s.Destinations, DestinationsWaiting: s.Waiting,
 		Bytes: s.Bytes, OldestAgeSeconds: seconds(s.OldestAge), DiskFreeBytes: s.DiskFree,
 	}, nil
+}
+
+func (h *handler) health(*http.Request) (any, error) {
+	if err := h.queue.Ready(); err != nil {
+		return Health{Reason: err.Error()}, nil
+	}
+	return Health{Ready: true}, nil
 }
 
 func (h *handler) show(r *http.Request) (any, error) {

@@ -10,6 +10,12 @@ import (
 	"net/url"
 )
 
+// Health says whether mail can be taken.
+func (c *Client) Health(ctx context.Context) (*Health, error) {
+	h := &Health{}
+	return h, c.call(ctx, http.MethodGet, "/v1/health", nil, h)
+}
+
 // Stats returns one view of the whole queue.
 func (c *Client) Stats(ctx context.Context) (*Stats, error) {
 	s := &Stats{}

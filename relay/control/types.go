@@ -156,6 +156,13 @@ type Recipient struct {
 // Waits reports whether the recipient is neither delivered nor given up.
 func (r *Recipient) Waits() bool { return r.State == StateQueued || r.State == StateDeferred }
 
+// Health says whether mail can be taken.
+type Health struct {
+	Ready bool `json:"ready"`
+	// Reason is why not.
+	Reason string `json:"reason,omitempty"`
+}
+
 // Stats is one view of the whole queue.
 type Stats struct {
 	// Messages is the number of messages.
