@@ -368,6 +368,10 @@ type Resolver struct {
 	// Servers are IP addresses, with a port where it is not 53; see
 	// [ParseServer]. Default none, which means those of /etc/resolv.conf.
 	Servers []string `toml:"servers"`
+	// TrustAD are the IP addresses of servers, besides those on this host, that
+	// validate DNSSEC and are reached over a network that nobody can tamper
+	// with. Default none.
+	TrustAD []string `toml:"trust_ad"`
 }
 
 // Values of Delivery.AddressFamily.

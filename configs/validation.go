@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -181,6 +182,11 @@ func (v *validation) delivery() {
 	for i, server := range v.config.Resolver.Servers {
 		_, err := ParseServer(server)
 		v.check(index("resolver.servers", i), err)
+	}
+	for i, server := range v.config.Resolver.TrustAD {
+		if _, err := netip.ParseAddr(server); err != nil {
+			v.fail(index("resolver.trust_ad", i), "%q is not the IP address of a DNS server", server)
+		}
 	}
 	d := v.config.Delivery
 	if d.SMTPPort < 1 || d.SMTPPort > 65535 {

@@ -33,6 +33,7 @@ func (r *Relay) newOutbound() (*outbound.Outbound, error) {
 		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort),
 		Resolver: resolver.New(resolver.Options{
 			Servers: c.Resolver.Servers, Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
+			TrustAD: addresses(c.Resolver.TrustAD),
 		}),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
 		Families: families(c.Delivery.AddressFamily), Accounts: r.accounts(),
@@ -52,7 +53,7 @@ func routes(all []configs.Route) ([]route.Route, error) {
 	}
 	var list []route.Route
 	for i, c := range all {
-		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Sources: sources(c.SourceAddresses), Hello: c.Hello}
+		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Sources: addresses(c.SourceAddresses), Hello: c.Hello}
 		for _, class := range c.FailoverOn {
 			r.FailOver = append(r.FailOver, route.ReplyClass(class))
 		}
@@ -87,8 +88,8 @@ func leg(via configs.Via) route.Leg {
 	}
 }
 
-// sources parses what was validated.
-func sources(all []string) []netip.Addr {
+// addresses parses what was validated.
+func addresses(all []string) []netip.Addr {
 	var list []netip.Addr
 	for _, s := range all {
 		if a, err := netip.ParseAddr(s); err == nil {

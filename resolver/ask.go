@@ -48,7 +48,7 @@ func (r *Resolver) try(ctx context.Context, server string, q question) (finding,
 	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
 	start := time.Now()
-	secure := validates(server)
+	secure := validates(server, r.o.TrustAD)
 	query := newQuery(q, secure)
 	reply, err := r.converse(ctx, server, query)
 	if err == nil && refusesEDNS(reply) {

@@ -28,8 +28,8 @@ type Hosts struct {
 	Domain string
 	// List has at least one host, in the order in which they are to be tried.
 	List []Host
-	// Authenticated says that a validating server on loopback vouched for the MX
-	// records, or their absence, and for every alias (RFC 4035 §3.2.3). It says
+	// Authenticated says that a validating server on loopback, or one of
+	// Options.TrustAD, vouched for the MX records, or their absence, and for every alias (RFC 4035 §3.2.3). It says
 	// nothing about addresses. False for what was answered without the DNS.
 	Authenticated bool
 }

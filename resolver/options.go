@@ -15,6 +15,11 @@ type Options struct {
 	// which they are asked. Default: the nameservers of ResolvConf, port 53.
 	Servers []string
 
+	// TrustAD are servers besides those on loopback that validate DNSSEC and to
+	// which the path is secure, so that their AD bit is believed (RFC 4035
+	// §3.2.3). Default: none.
+	TrustAD []netip.Addr
+
 	// ResolvConf is the file that names the servers when Servers is empty. It is
 	// read again when it changes. Default: "/etc/resolv.conf". A file that is
 	// missing or names none means 127.0.0.1:53, as resolv.conf(5) has it.

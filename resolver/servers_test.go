@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -265,7 +266,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestAuthenticated: AD counts from loopback only, and for the whole chain.
+// TestAuthenticated: AD counts from loopback and named servers only, and for the
+// whole chain.
 func TestAuthenticated(t *testing.T) {
 	s := dnstest.New(t, mxRecord, "a.example. 300 IN CNAME d.example.")
 	s.Set("d.example", dnstest.Behaviour{Authenticated: true})
@@ -281,7 +283,7 @@ func TestAuthenticated(t *testing.T) {
 
 	secure := says(t, mxRecord)
 	for server, want := range map[string]bool{
-		"127.0.0.1": true, "[::1]:53": true, "192.0.2.1": false, "127.0.0.11": false, "[::ffff:127.0.0.11]:53": false,
+		"127.0.0.1": true, "[::1]:53": true, "192.0.2.1": false, "192.0.2.53": true, "127.0.0.11": false, "[::ffff:127.0.0.11]:53": false,
 	} {
 		s := &script{reply: func(server string, query *dns.Msg) (*dns.Msg, error) {
 			reply, err := secure(server, query)
@@ -291,7 +293,7 @@ func TestAuthenticated(t *testing.T) {
 			}
 			return reply, err
 		}}
-		r := newResolver(t, nil, Options{Servers: []string{server}, Exchange: s.exchange})
+		r := newResolver(t, nil, Options{Servers: []string{server}, Exchange: s.exchange, TrustAD: []netip.Addr{netip.MustParseAddr("192.0.2.53")}})
 		if got, err := r.Hosts(t.Context(), "d.example"); err != nil || got.Authenticated != want {
 			t.Errorf("%s: authenticated is %v, %v, want %v", server, got.Authenticated, err, want)
 		}
