@@ -33,7 +33,7 @@ user it runs as.`,
 	}
 	cmd.PersistentFlags().StringVar(&q.dataDir, "data-dir", "",
 		"the data `directory` of the running waypost (default that of the configuration)")
-	cmd.AddCommand(q.listCommand(), q.showCommand(), q.catCommand(), q.statsCommand(), q.verifyCommand(), q.compactCommand())
+	cmd.AddCommand(q.listCommand(), q.showCommand(), q.catCommand(), q.statsCommand(), q.verifyCommand(), q.compactCommand(), q.backupCommand())
 	cmd.AddCommand(q.changeCommands()...)
 	cmd.AddCommand(q.exportCommand(), q.importCommand())
 	return cmd

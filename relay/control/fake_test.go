@@ -106,6 +106,10 @@ func (f *fake) Import(ctx context.Context, r io.Reader, hold queue.ImportHold) (
 	return f.imported, errors.Join(err, f.fail)
 }
 
+func (f *fake) Backup(context.Context, string) (queue.BackedUp, error) {
+	return queue.BackedUp{Messages: 1}, f.error(0)
+}
+
 func (f *fake) Compact(context.Context) (queue.Compacted, error) {
 	return queue.Compacted{Before: 2, After: 1, Took: time.Second}, f.error(0)
 }

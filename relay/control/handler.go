@@ -31,6 +31,7 @@ type adminQueue interface {
 	Verify(ctx context.Context, found func(queue.Damage)) (queue.Verification, error)
 	Trace(key string, limit int) ([]queue.Story, bool, error)
 	Compact(ctx context.Context) (queue.Compacted, error)
+	Backup(ctx context.Context, dir string) (queue.BackedUp, error)
 }
 
 var _ adminQueue = (*queue.Queue)(nil)
@@ -69,6 +70,7 @@ func newHandler(q adminQueue, reload func() (*Reloaded, error)) http.Handler {
 	mux.HandleFunc("POST /v1/import", h.imports)
 	mux.HandleFunc("POST /v1/verify", h.verify)
 	mux.HandleFunc("POST /v1/compact", h.compact)
+	mux.HandleFunc("POST /v1/backup", h.backup)
 	answer("/", func(r *http.Request) (any, error) {
 		return nil, badRequest("there is no %s %s", r.Method, r.URL.Path)
 	})
