@@ -135,6 +135,10 @@ func TestAcceptBacksOff(t *testing.T) {
 		ended := make(chan error)
 		go func() { ended <- s.Serve(l) }()
 		time.Sleep(time.Minute)
+		s.Shutdown(context.Background())
+		if err := <-ended; !errors.Is(err, ErrServerClosed) {
+			t.Error(err)
+		}
 		for i := 1; i < len(l.times); i++ {
 			want := min(5*time.Millisecond<<(i-1), time.Second)
 			if got := l.times[i].Sub(l.times[i-1]); got != want {
@@ -143,10 +147,6 @@ func TestAcceptBacksOff(t *testing.T) {
 		}
 		if len(l.times) != 13 {
 			t.Errorf("accepted %d times", len(l.times))
-		}
-		s.Shutdown(context.Background())
-		if err := <-ended; !errors.Is(err, ErrServerClosed) {
-			t.Error(err)
 		}
 	})
 }
