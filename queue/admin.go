@@ -23,10 +23,15 @@ type Filter struct {
 	From string
 	// OlderThan selects messages that arrived at least so long ago.
 	OlderThan time.Duration
-	// State is "queued", "deferred" or "held": a recipient must be that.
+	// Destination selects messages that wait for this next hop.
+	Destination string
+	// State is "queued", "deferred" or "held": a recipient must be that. What
+	// waits for a destination on hold is held.
 	State string
 	// By says whose wish a change is, and selects nothing.
 	By string
+
+	held func(destination string) bool // set by the queue
 }
 
 // Entry is a message with its deliveries, as an operator sees it.
@@ -49,7 +54,9 @@ func damaged(id ID) Entry {
 
 // byContent reports whether f asks for something that a damaged message does
 // not tell.
-func (f *Filter) byContent() bool { return f.ToDomain != "" || f.From != "" || f.State != "" }
+func (f *Filter) byContent() bool {
+	return f.ToDomain != "" || f.From != "" || f.Destination != "" || f.State != ""
+}
 
 func (f *Filter) match(e *Entry) bool {
 	if f.OlderThan > 0 && time.Since(e.Arrival) < f.OlderThan {
@@ -58,7 +65,7 @@ func (f *Filter) match(e *Entry) bool {
 	if f.From != "" && !f.matchFrom(e) {
 		return false
 	}
-	if f.ToDomain == "" && f.State == "" {
+	if f.ToDomain == "" && f.Destination == "" && f.State == "" {
 		return true
 	}
 	for _, d := range e.Deliveries {
@@ -92,13 +99,17 @@ func (f *Filter) matchRecipient(d *Delivery, r *Recipient) bool {
 		!(f.ToDomain[0] == '.' && smtp.HasSuffixFold("."+domain, f.ToDomain)) {
 		return false
 	}
+	if f.Destination != "" && f.Destination != d.Destination {
+		return false
+	}
+	held := d.Held || f.held != nil && f.held(d.Destination)
 	switch f.State {
 	case "":
 		return true
 	case "held":
-		return d.Held
+		return held
 	default:
-		return !d.Held && r.State.String() == f.State
+		return !held && r.State.String() == f.State
 	}
 }
 
@@ -108,6 +119,7 @@ const maxScan = 500
 // List returns up to limit messages after the given ID, oldest first, and
 // whether there may be more.
 func (q *Queue) List(f Filter, after ID, limit int) (entries []Entry, more bool, err error) {
+	f.held = q.sched.isHeld
 	if len(f.IDs) > 0 {
 		err = q.store.view(func(v *view) error {
 			return q.listIDs(v, f, after, func(e Entry) { entries = append(entries, e) })
@@ -222,12 +234,12 @@ func (q *Queue) WaitsUntil(d *Delivery) time.Time {
 // Stats returns one view of the queue.
 func (q *Queue) Stats() metrics.QueueStats {
 	sum := q.store.sum()
-	stats := metrics.QueueStats{
-		Messages: sum.messages, Queued: sum.queued, Deferred: sum.deferred, Held: sum.held, Bytes: sum.bytes,
+	stats := metrics.QueueStats{Messages: sum.messages, Bytes: sum.bytes, Classes: q.classStats()}
+	for _, c := range stats.Classes {
+		stats.Queued, stats.Deferred, stats.Held = stats.Queued+c.Queued, stats.Deferred+c.Deferred, stats.Held+c.Held
 	}
 	waiting := q.sched.stats()
 	stats.Destinations, stats.Waiting = waiting.destinations, waiting.paused
-	stats.Classes = q.classStats()
 	stats.FastAttempts, stats.SlowAttempts = waiting.fast, waiting.slow
 	if free, _, err := q.room.look(); err == nil {
 		stats.DiskFree = free
@@ -244,7 +256,7 @@ func (q *Queue) Stats() metrics.QueueStats {
 }
 
 // classStats counts by class, by rank. What is in an unknown class counts for
-// the default one.
+// the default one, and what waits for a destination on hold is held.
 func (q *Queue) classStats() []metrics.ClassStats {
 	stats := make([]metrics.ClassStats, len(q.classes.all))
 	for i, c := range q.classes.all {
@@ -253,6 +265,12 @@ func (q *Queue) classStats() []metrics.ClassStats {
 	for name, t := range q.store.byClass() {
 		s := &stats[q.classes.of(name).index]
 		s.Queued, s.Deferred, s.Held = s.Queued+t.queued, s.Deferred+t.deferred, s.Held+t.held
+	}
+	for i, t := range q.sched.heldByClass() {
+		s := &stats[i]
+		// A hint can outlive what it stands for, but never counts for more.
+		t.queued, t.deferred = min(t.queued, s.Queued), min(t.deferred, s.Deferred)
+		s.Queued, s.Deferred, s.Held = s.Queued-t.queued, s.Deferred-t.deferred, s.Held+t.queued+t.deferred
 	}
 	return stats
 }

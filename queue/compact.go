@@ -255,7 +255,7 @@ func (s *store) catchUp(c *compaction) error {
 			if err := bringInImports(to, &overlay{imports: c.imports}, 0); err != nil {
 				return err
 			}
-			return errors.Join(copyBucket(to, from, bucketMeta), copyBucket(to, from, bucketTotals))
+			return errors.Join(copyBucket(to, from, bucketMeta), copyBucket(to, from, bucketTotals), copyBucket(to, from, bucketHold))
 		})
 		if err != nil {
 			return err

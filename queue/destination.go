@@ -17,13 +17,13 @@ const (
 
 // destination is a next hop and what waits for it.
 type destination struct {
-	name     string
-	flows    []*flow // the highest class and priority first; most have one
-	workers  int
-	lined    int // flows in line
-	standing int
-	answered time.Time // when an attempt last ended within slowAfter
-	held     bool
+	name      string
+	flows     []*flow // the highest class and priority first; most have one
+	workers   int
+	lined     int // flows in line
+	standing  int
+	answered  time.Time // when an attempt last ended within slowAfter
+	heldSince time.Time // zero when it is not on hold
 	// pausedSince, in Unix milliseconds, is when no host took a session; 0
 	// when it is not paused. One attempt is then made at a time, until one
 	// succeeds.
@@ -44,8 +44,10 @@ type flow struct {
 	priority    int8 // MT-PRIORITY (RFC 6710)
 	items       items
 	wanted      []items // to be tried at an operator's wish, whenever they are due
-	lined       bool
-	passed      int // turns that went to higher flows meanwhile
+	// queued and deferred are the recipients that the hints stand for.
+	queued, deferred int64
+	lined            bool
+	passed           int // turns that went to higher flows meanwhile
 }
 
 // item is a hint that something is to be done for a delivery at a time.
@@ -54,6 +56,8 @@ type item struct {
 	id     ID
 	index  uint16
 	warned bool
+	tried  bool   // its recipients count as deferred
+	open   uint16 // recipients that wait
 }
 
 // hint is an item and where it belongs.
@@ -153,20 +157,49 @@ func (d *destination) pausedUntil(c *class) int64 {
 // next takes the first hint of a flow that has one.
 func (f *flow) next() claim {
 	if len(f.wanted) > 0 {
-		c := claim{f.wanted[0].pop().key(), f.destination.wanted}
+		it := f.wanted[0].pop()
+		f.count(it, -1)
 		if len(f.wanted[0]) == 0 {
 			f.wanted = f.wanted[1:]
 		}
-		return c
+		return claim{it.key(), f.destination.wanted}
 	}
-	return claim{key: f.items.pop().key()}
+	it := f.items.pop()
+	f.count(it, -1)
+	return claim{key: it.key()}
+}
+
+// count adds the recipients of a hint, or takes them away.
+func (f *flow) count(it item, sign int64) {
+	if it.tried {
+		f.deferred += sign * int64(it.open)
+	} else {
+		f.queued += sign * int64(it.open)
+	}
+}
+
+func (d *destination) held() bool { return !d.heldSince.IsZero() }
+
+// wantAll makes everything that waits due now. It takes the same time however
+// much that is.
+func (f *flow) wantAll() {
+	if len(f.items) > 0 {
+		f.wanted, f.items = append(f.wanted, f.items), nil
+	}
 }
 
 // remove takes out what want selects.
 func (f *flow) remove(want func(item) bool) {
-	f.items.remove(want)
+	removed := func(it item) bool {
+		gone := want(it)
+		if gone {
+			f.count(it, -1)
+		}
+		return gone
+	}
+	f.items.remove(removed)
 	for i := range f.wanted {
-		f.wanted[i].remove(want)
+		f.wanted[i].remove(removed)
 	}
 	f.wanted = slices.DeleteFunc(f.wanted, func(h items) bool { return len(h) == 0 })
 }
@@ -200,7 +233,7 @@ const (
 
 // rest remembers the standing of a destination that has nothing to do.
 func (s *schedule) rest(d *destination) {
-	if d.workers > 0 || d.lined > 0 || d.held || d.resting != nil || !d.empty() {
+	if d.workers > 0 || d.lined > 0 || d.held() || d.resting != nil || !d.empty() {
 		return
 	}
 	d.flows = nil

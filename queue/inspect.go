@@ -258,6 +258,9 @@ func (in *inspection) record(file, bucket string, key, value []byte) {
 		err, id = in.total(key, value), 0
 	case string(bucketImported):
 		err, id = checkImported(key, value), 0
+	case string(bucketHold):
+		_, _, err = parseHold(key, value)
+		id = 0
 	case string(bucketMeta):
 		err, id = checkMeta(key, value), 0
 	default:

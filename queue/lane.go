@@ -124,7 +124,7 @@ func (s *schedule) take(w *worker) (claim, bool) {
 	now := nowMillis()
 	goOn := w.since.IsZero() || s.mayGoOn(w)
 	w.leave()
-	for d := w.destination; goOn && !s.stopping && !d.held; {
+	for d := w.destination; goOn && !s.stopping && !d.held(); {
 		f := w.flow
 		if d.workers+d.lined >= s.limit(d) || !f.ready(now) {
 			if f = d.choose(now, true); f == nil {

@@ -17,15 +17,16 @@ type overlay struct {
 	// stories are those of messages that have left, for the history. They are
 	// only appended to.
 	stories []story
+	holds   map[string][]byte // records of destinations on hold; empty where that has ended
 }
 
 func newOverlay() *overlay {
-	return &overlay{rows: map[ID]*row{}, totals: map[string]tally{}, imports: map[origin]imported{}}
+	return &overlay{rows: map[ID]*row{}, totals: map[string]tally{}, imports: map[origin]imported{}, holds: map[string][]byte{}}
 }
 
 // clone returns a copy that keeps what o has now.
 func (o *overlay) clone() *overlay {
-	c := &overlay{rows: make(map[ID]*row, len(o.rows)), totals: maps.Clone(o.totals), imports: maps.Clone(o.imports)}
+	c := &overlay{rows: make(map[ID]*row, len(o.rows)), totals: maps.Clone(o.totals), imports: maps.Clone(o.imports), holds: maps.Clone(o.holds)}
 	for id, r := range o.rows {
 		other := *r
 		other.deliveries, other.attempts = slices.Clone(r.deliveries), slices.Clone(r.attempts)
@@ -58,6 +59,7 @@ type deliveryRow struct {
 //	attempt ID 8, index 2, number 4, length, attempt record
 //	leave   ID 8, n, hashes each 8, length, story
 //	totals  length, class, messages, queued, deferred, held, bytes
+//	hold    length, destination, length, record (see hold.go)
 //	import  identity of the other queue 16, ID there 8, ID here 8, day 4
 const (
 	changeInsert  = 1
@@ -183,6 +185,9 @@ func (o *overlay) replay(b []byte) error {
 		case changeTotals:
 			class, t := d.totals()
 			o.totals[class] = t
+		case changeHold:
+			name := d.string()
+			o.holds[name] = d.bytes()
 		case changeImport:
 			from, as := d.imported()
 			o.imports[from] = as

@@ -146,6 +146,7 @@ type Queue struct {
 	ids     idSource
 	classes *classes
 	sched   *schedule
+	holding sync.Mutex // for as long as a destination's hold changes
 	room    room
 
 	ops      chan *op
@@ -188,6 +189,7 @@ func Open(o Options) (*Queue, error) {
 	err = q.store.guard(func() (err error) {
 		if snapshot, err = q.store.db.Begin(false); err == nil {
 			q.resumeIDs(snapshot)
+			err = q.loadHolds(snapshot)
 		}
 		return err
 	})
@@ -343,7 +345,9 @@ func (q *Queue) hint(d *Delivery) *hint {
 		return nil
 	}
 	c := q.classes.of(d.Class)
-	return &hint{class: c, priority: d.Priority, item: item{due: c.Retry.due(d).UnixMilli(), id: d.ID, index: d.Index, warned: d.Warned}}
+	return &hint{class: c, priority: d.Priority, item: item{
+		due: c.Retry.due(d).UnixMilli(), id: d.ID, index: d.Index, warned: d.Warned, tried: d.Attempts > 0, open: uint16(d.Open()),
+	}}
 }
 
 // retry returns the retry policy of a class.

@@ -120,6 +120,9 @@ func (r *repair) fill(last uint64) (err error) {
 				return err
 			}
 		}
+		if err := bringInHolds(r.tx, layer); err != nil {
+			return err
+		}
 		if err := bringInImports(r.tx, layer, 0); err != nil {
 			return err
 		}
@@ -169,6 +172,15 @@ func (r *repair) keep(bucket string, e element) error {
 			return err
 		}
 		return memory.Put(e.key, e.value)
+	case bucket == string(bucketHold):
+		if _, _, err := parseHold(e.key, e.value); err != nil {
+			return nil // it was named, and what it held is tried again
+		}
+		holds, err := r.tx.CreateBucketIfNotExists(bucketHold)
+		if err != nil {
+			return err
+		}
+		return holds.Put(e.key, e.value)
 	case bucketOf(e.key) == bucket && goodRecord(e.key, e.value):
 		return r.put(e.key, e.value)
 	}

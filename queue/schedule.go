@@ -52,6 +52,7 @@ type schedule struct {
 	destinations map[string]*destination
 	timers       timers
 	inFlight     map[deliveryKey]struct{}
+	held         map[string]*destination
 	fast, slow   *lane
 	started      [standings]int // attempts that started in the slow lane, by standing
 	lines        [standings]line
@@ -69,7 +70,7 @@ const slowAfter = 3 * time.Second
 
 func newSchedule(c *classes, workers, slowWorkers, perDest int) *schedule {
 	s := &schedule{
-		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]struct{}{},
+		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]struct{}{}, held: map[string]*destination{},
 		fast: newLane(workers, c), slow: newLane(slowWorkers, c), perDest: perDest, wake: make(chan struct{}, 1),
 	}
 	for i := range s.lines {
@@ -89,7 +90,9 @@ func (s *schedule) push(name string, h hint) {
 
 func (s *schedule) pushLocked(name string, h hint) {
 	d := s.destination(name)
-	if f := d.flow(h.class, h.priority); h.wanted {
+	f := d.flow(h.class, h.priority)
+	f.count(h.item, 1)
+	if h.wanted {
 		f.wanted = append(f.wanted, items{h.item})
 	} else {
 		f.items.push(h.item)
@@ -115,7 +118,7 @@ func (s *schedule) destination(name string) *destination {
 // timers, or nowhere.
 func (s *schedule) place(d *destination) {
 	now := nowMillis()
-	for !d.held && d.workers+d.lined < s.limit(d) {
+	for !d.held() && d.workers+d.lined < s.limit(d) {
 		f := d.choose(now, false)
 		if f == nil {
 			break
@@ -127,7 +130,7 @@ func (s *schedule) place(d *destination) {
 	}
 	at, waits := d.nextWake()
 	switch {
-	case d.held || d.workers+d.lined > 0 && d.workers+d.lined >= s.limit(d):
+	case d.held() || d.workers+d.lined > 0 && d.workers+d.lined >= s.limit(d):
 		s.removeTimer(d) // a worker that ends places it anew
 	case waits:
 		s.setTimer(d, at)
@@ -211,7 +214,7 @@ func (s *schedule) serve(standing int, now int64, start func(*worker)) {
 		d := f.destination
 		f.lined = false
 		d.lined--
-		if d.standing == standing && !d.held && d.workers < s.limit(d) && f.ready(now) {
+		if d.standing == standing && !d.held() && d.workers < s.limit(d) && f.ready(now) {
 			w := &worker{destination: d, flow: f, lane: lane, standing: standing}
 			d.workers++
 			s.started[standing]++

@@ -159,6 +159,9 @@ func (s *store) update(o *overlay, segment uint64) error {
 		if err := bringInTotals(tx, o); err != nil {
 			return err
 		}
+		if err := bringInHolds(tx, o); err != nil {
+			return err
+		}
 		if err := bringInImports(tx, o, day(time.Now())); err != nil {
 			return err
 		}

@@ -24,15 +24,15 @@ type changeVerb struct {
 func changeVerbs() []changeVerb {
 	return []changeVerb{{
 		control.Retry, "Try messages again now",
-		"Has messages tried at once instead of when they are due, and their next hops with\nthem. Messages on hold stay there.",
+		"Has messages tried at once instead of when they are due, and their next hops with\nthem. Messages on hold stay there.\n\nWith --destination alone, everything that waits for a next hop is tried now.",
 		"due now", "on hold and left alone",
 	}, {
 		control.Hold, "Put messages on hold",
-		"Keeps messages from being tried until they are released. A delivery that is under\nway is not interrupted.",
+		"Keeps messages from being tried until they are released. A delivery that is under\nway is not interrupted.\n\nWith --destination alone, the next hop itself is put on hold, at once however much\nwaits for it: new messages wait there, too. \"waypost queue stats\" lists such next\nhops.",
 		"put on hold", "on hold already",
 	}, {
 		control.Release, "Release messages that are on hold",
-		"Ends the hold of messages. What became due meanwhile is tried at once.",
+		"Ends the hold of messages. What became due meanwhile is tried at once.\n\nWith --destination alone, the hold of the next hop itself is ended. Messages that\nwere put on hold themselves stay there.",
 		"released", "not on hold",
 	}, {
 		control.Remove, "Remove messages from the queue without telling anyone",
@@ -97,10 +97,10 @@ func (o *changeOptions) whole(cmd *cobra.Command, ids []string) (control.Selecti
 	if err != nil {
 		return s, err
 	}
-	filtered := s.ToDomain != "" || s.From != "" || s.State != "" || s.OlderThanSeconds != 0
+	filtered := s.ToDomain != "" || s.Destination != "" || s.From != "" || s.State != "" || s.OlderThanSeconds != 0
 	switch chosen := filtered || len(ids) > 0; {
 	case !chosen && !o.all:
-		return s, usageError("%q needs queue IDs or a filter (--to-domain, --from, --older-than, --state); --all is the whole queue", cmd.CommandPath())
+		return s, usageError("%q needs queue IDs or a filter (--to-domain, --destination, --from, --older-than, --state); --all is the whole queue", cmd.CommandPath())
 	case chosen && o.all:
 		return s, usageError("--all is the whole queue: it goes with neither queue IDs nor filters")
 	}
@@ -129,6 +129,9 @@ func (q *queueProgram) countSelected(ctx context.Context, c *control.Client, v c
 
 func (q *queueProgram) change(ctx context.Context, c *control.Client, v changeVerb, s control.Selection) error {
 	sum, err := c.Change(ctx, v.action, s)
+	if sum.Destination != nil {
+		return q.changedDestination(v.action, sum.Destination)
+	}
 	text := fmt.Sprintf("%s %s", count(sum.Changed, "message"), v.done)
 	switch rest := sum.Matched - sum.Changed; {
 	case sum.Matched == 0 && len(s.IDs) == 0 && err == nil:
@@ -153,4 +156,27 @@ func operator() string {
 		return before + " (sudo)"
 	}
 	return me.Username
+}
+
+// changedDestination says what became of a next hop.
+func (q *queueProgram) changedDestination(action control.Action, d *control.ChangedDestination) error {
+	name := "next hop " + smtp.Printable(d.Name)
+	waiting := count(int(d.Recipients), "recipient") + " waiting for it"
+	text := ""
+	switch {
+	case action == control.Hold && d.Changed:
+		text = name + " put on hold, " + waiting
+	case action == control.Hold:
+		text = name + " is on hold already, " + waiting
+	case action == control.Release && d.Changed:
+		text = name + " released, " + waiting
+	case action == control.Release:
+		return &codedError{exitData, fmt.Errorf("%s is not on hold", name)}
+	case !d.Changed:
+		text = name + " is on hold and left alone, " + waiting
+	default:
+		text = name + " tried now, " + waiting
+	}
+	_, err := fmt.Fprintln(q.stdout, text)
+	return outputError(err)
 }

@@ -15,13 +15,14 @@ import (
 
 // selectFlags are the flags that choose messages.
 type selectFlags struct {
-	toDomain, from, state string
-	olderThan             configs.Duration
+	toDomain, destination, from, state string
+	olderThan                          configs.Duration
 }
 
 func (f *selectFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.toDomain, "to-domain", "", "only messages that wait for a recipient in this `domain`")
+	flags.StringVar(&f.destination, "destination", "", "only messages that wait for this `next hop`, as the list shows it")
 	flags.StringVar(&f.from, "from", "", "only messages from this `sender`: an address, a domain, or <> for reports")
 	flags.Var(&age{&f.olderThan}, "older-than", "only messages that came at least this `duration` ago, such as 90m or 2d")
 	flags.StringVar(&f.state, "state", "", "only messages with a recipient in this `state`: queued, deferred or held")
@@ -39,7 +40,7 @@ func (f *selectFlags) selection() (control.Selection, error) {
 		return control.Selection{}, usageError("--state is queued, deferred or held, and not %q%s", f.state, meant("", f.state, states()))
 	}
 	return control.Selection{
-		ToDomain: f.toDomain, From: f.from, State: f.state, OlderThanSeconds: time.Duration(f.olderThan).Seconds(),
+		ToDomain: f.toDomain, Destination: f.destination, From: f.from, State: f.state, OlderThanSeconds: time.Duration(f.olderThan).Seconds(),
 	}, nil
 }
 

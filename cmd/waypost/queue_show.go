@@ -152,6 +152,8 @@ func printRecipient(field func(name, text string), r *control.Recipient, now tim
 	field("To", mailbox(r.Address))
 	state := r.State
 	switch {
+	case r.DestinationHeld:
+		state += ", on hold until its next hop is released"
 	case r.Held:
 		state += ", on hold until it is released"
 	case r.NextAttempt != nil:

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"waypost/relay/control"
+	"waypost/relay/smtp"
 )
 
 func (q *queueProgram) statsCommand() *cobra.Command {
@@ -50,6 +51,9 @@ func (q *queueProgram) printStats(s *control.Stats) error {
 		hops += fmt.Sprintf(", of which %d could not be reached", s.DestinationsWaiting)
 	}
 	field("Next hops", "%s", hops)
+	for _, d := range s.HeldDestinations {
+		field("On hold", "%s, %s, since %s", smtp.Printable(d.Name), count(int(d.Recipients), "recipient"), stamp(d.Since))
+	}
 	if s.Messages > 0 {
 		field("Oldest", "%s", span(time.Duration(s.OldestAgeSeconds*float64(time.Second))))
 	}

@@ -23,7 +23,7 @@ func (h *handler) message(e *queue.Entry, now time.Time) Message {
 	for _, d := range e.Deliveries {
 		next := h.queue.WaitsUntil(d)
 		for i := range d.Recipients {
-			m.Recipients = append(m.Recipients, recipient(d, &d.Recipients[i], next))
+			m.Recipients = append(m.Recipients, recipient(d, &d.Recipients[i], next, h.queue.DestinationHeld(d.Destination)))
 		}
 	}
 	m.sumUp()
@@ -33,13 +33,14 @@ func (h *handler) message(e *queue.Entry, now time.Time) Message {
 	return m
 }
 
-func recipient(d *queue.Delivery, r *queue.Recipient, next time.Time) Recipient {
+func recipient(d *queue.Delivery, r *queue.Recipient, next time.Time, held bool) Recipient {
+	held = held && r.State.Open()
 	out := Recipient{
 		Address: r.Path.String(), State: r.State.String(), Destination: d.Destination,
-		Held: d.Held && r.State.Open(), Attempts: d.Attempts,
+		Held: d.Held && r.State.Open() || held, DestinationHeld: held, Attempts: d.Attempts,
 		Host: r.Last.Host, Status: r.Last.Status.String(),
 	}
-	if r.State.Open() && !d.Held {
+	if r.State.Open() && !out.Held {
 		out.NextAttempt = moment(next)
 	}
 	if !r.LastAttempt.IsZero() {

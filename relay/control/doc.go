@@ -8,6 +8,7 @@
 //
 //	POST /v1/list                      Selection → List, one page
 //	POST /v1/{retry|hold|release|remove|bounce|reroute}  Selection → Changed, one page
+//	                                   or, with a destination alone, of a next hop itself
 //	GET  /v1/messages/{id}             → Message
 //	GET  /v1/messages/{id}/content     → the content, as it is on disk
 //	GET  /v1/stats                     → Stats

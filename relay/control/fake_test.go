@@ -21,6 +21,7 @@ type fake struct {
 	stories  []queue.Story
 	stats    metrics.QueueStats
 	content  func() io.ReadCloser
+	onHold   []string  // destinations
 	waits    time.Time // what WaitsUntil says
 	reloaded *Reloaded // what a reload says; nil is a bad configuration
 	notReady error
@@ -73,14 +74,38 @@ func (f *fake) Content(id queue.ID) (io.ReadCloser, error) {
 	return f.content(), nil
 }
 
-func (f *fake) WaitsUntil(*queue.Delivery) time.Time           { return f.waits }
-func (f *fake) Stats() metrics.QueueStats                      { return f.stats }
+func (f *fake) WaitsUntil(*queue.Delivery) time.Time { return f.waits }
+func (f *fake) Stats() metrics.QueueStats            { return f.stats }
+func (f *fake) DestinationHeld(name string) bool     { return slices.Contains(f.onHold, name) }
+
+func (f *fake) HeldDestinations() (all []queue.HeldDestination) {
+	for _, name := range f.onHold {
+		all = append(all, queue.HeldDestination{Name: name, Queued: 1, Deferred: 2})
+	}
+	return all
+}
+
+func (f *fake) HoldDestination(name string) (int64, bool, error) {
+	if name == "bad" {
+		return 0, false, queue.ErrDestination
+	}
+	f.onHold = append(f.onHold, name)
+	return 3, true, f.error(0)
+}
+
+func (f *fake) ReleaseDestination(name string) (int64, bool, error) {
+	was := len(f.onHold)
+	f.onHold = slices.DeleteFunc(f.onHold, func(held string) bool { return held == name })
+	return 3, len(f.onHold) < was, f.error(0)
+}
+
+func (f *fake) RetryDestination(name string) (int64, bool)     { return 3, f.DestinationHeld(name) }
 func (f *fake) RetryNow(filter queue.Filter) (int, error)      { return f.change(filter) }
 func (f *fake) Hold(filter queue.Filter) (int, error)          { return f.change(filter) }
 func (f *fake) Release(filter queue.Filter) (int, error)       { return f.change(filter) }
-func (f *fake) Trace(string, int) ([]queue.Story, bool, error) { return f.stories, false, nil }
 func (f *fake) Remove(filter queue.Filter) (int, error)        { return f.change(filter) }
 func (f *fake) Ready() error                                   { return f.notReady }
+func (f *fake) Trace(string, int) ([]queue.Story, bool, error) { return f.stories, false, nil }
 
 func (f *fake) Reroute(filter queue.Filter) (int, error) { return f.change(filter) }
 func (f *fake) Bounce(filter queue.Filter, reason string) (int, error) {

@@ -20,6 +20,11 @@ type adminQueue interface {
 	WaitsUntil(d *queue.Delivery) time.Time
 	Stats() metrics.QueueStats
 	Ready() error
+	DestinationHeld(name string) bool
+	HeldDestinations() []queue.HeldDestination
+	HoldDestination(name string) (waiting int64, changed bool, err error)
+	ReleaseDestination(name string) (waiting int64, changed bool, err error)
+	RetryDestination(name string) (waiting int64, held bool)
 	RetryNow(f queue.Filter) (int, error)
 	Hold(f queue.Filter) (int, error)
 	Release(f queue.Filter) (int, error)
@@ -79,11 +84,15 @@ func newHandler(q adminQueue, reload func() (*Reloaded, error)) http.Handler {
 
 func (h *handler) stats(*http.Request) (any, error) {
 	s := h.queue.Stats()
-	return Stats{
+	stats := Stats{
 		Messages: s.Messages, Queued: s.Queued, Deferred: s.Deferred, Held: s.Held,
 		Destinations: s.Destinations, DestinationsWaiting: s.Waiting,
 		Bytes: s.Bytes, OldestAgeSeconds: seconds(s.OldestAge), DiskFreeBytes: s.DiskFree,
-	}, nil
+	}
+	for _, d := range h.queue.HeldDestinations() {
+		stats.HeldDestinations = append(stats.HeldDestinations, HeldDestination{Name: d.Name, Since: d.Since.UTC(), Recipients: d.Queued + d.Deferred})
+	}
+	return stats, nil
 }
 
 func (h *handler) health(*http.Request) (any, error) {

@@ -97,6 +97,7 @@ func (c *Client) Change(ctx context.Context, action Action, s Selection) (*Chang
 			if err := c.call(ctx, http.MethodPost, "/v1/"+string(action), s, page); err != nil {
 				return sum, err
 			}
+			sum.Destination = page.Destination
 			sum.Matched += page.Matched
 			sum.Changed += page.Changed
 			sum.Unknown = append(sum.Unknown, page.Unknown...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,35 @@ func TestChange(t *testing.T) {
 	}
 }
 
+// A destination alone is the next hop itself; with anything else it selects
+// messages.
+func TestChangeDestination(t *testing.T) {
+	f := &fake{}
+	f.fill(3)
+	c, _ := connect(t, f)
+	alone := Selection{Destination: "b.test"}
+	for _, step := range []struct {
+		action  Action
+		changed bool
+	}{{Hold, true}, {Retry, false}, {Release, true}, {Release, false}, {Retry, true}} {
+		sum, err := c.Change(t.Context(), step.action, alone)
+		if err != nil || sum.Destination == nil || *sum.Destination != (ChangedDestination{"b.test", step.changed, 3}) {
+			t.Errorf("%s: %+v, %v", step.action, sum.Destination, err)
+		}
+	}
+	if len(f.asked) != 0 {
+		t.Errorf("messages were changed: %v", f.asked)
+	}
+	_, err := c.Change(t.Context(), Hold, Selection{Destination: "bad"})
+	wantCode(t, err, CodeBadRequest)
+	for action, s := range map[Action]Selection{Remove: alone, Hold: {Destination: "b.test", From: "a.test"}} {
+		f.asked = nil
+		if sum, err := c.Change(t.Context(), action, s); err != nil || sum.Destination != nil || len(f.asked) != 1 || f.asked[0].Destination != "b.test" {
+			t.Errorf("%s: %+v, %v, asked %+v", action, sum, err, f.asked)
+		}
+	}
+}
+
 func TestNothingThatFitsIsNotEverything(t *testing.T) {
 	f := &fake{}
 	f.fill(3)
@@ -218,7 +248,7 @@ func TestStats(t *testing.T) {
 	c, _ := connect(t, f)
 	got, err := c.Stats(t.Context())
 	want := Stats{Messages: 1, Queued: 2, Deferred: 3, Held: 4, Destinations: 5, DestinationsWaiting: 6, Bytes: 7, OldestAgeSeconds: 8.5, DiskFreeBytes: 9}
-	if err != nil || *got != want {
+	if err != nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 }

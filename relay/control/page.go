@@ -46,6 +46,9 @@ func (h *handler) change(r *http.Request, action Action, change func(f queue.Fil
 	if err := s.checkReason(action); err != nil {
 		return nil, err
 	}
+	if s.destinationAlone() && (action == Hold || action == Release || action == Retry) {
+		return h.changeDestination(s.Destination, action)
+	}
 	page, err := h.page(s)
 	if err != nil {
 		return nil, err
@@ -77,6 +80,33 @@ func (s *Selection) checkReason(action Action) error {
 		return badRequest("a reason is one line of up to %d octets", maxReason)
 	}
 	return nil
+}
+
+// destinationAlone reports whether a next hop is all that is selected by.
+func (s *Selection) destinationAlone() bool {
+	rest := *s
+	rest.Destination = ""
+	return s.Destination != "" && rest.everything()
+}
+
+// changeDestination changes a next hop itself, at once however much waits there.
+func (h *handler) changeDestination(name string, action Action) (any, error) {
+	done := ChangedDestination{Name: name}
+	var err error
+	switch action {
+	case Hold:
+		done.Recipients, done.Changed, err = h.queue.HoldDestination(name)
+	case Release:
+		done.Recipients, done.Changed, err = h.queue.ReleaseDestination(name)
+	default:
+		var held bool
+		done.Recipients, held = h.queue.RetryDestination(name)
+		done.Changed = !held
+	}
+	if errors.Is(err, queue.ErrDestination) {
+		err = badRequest("%v", err)
+	}
+	return Changed{Destination: &done}, err
 }
 
 // page is the part of a selection that one request is about.
@@ -174,7 +204,7 @@ func (s *Selection) bounds() (after queue.ID, limit int, err error) {
 
 // filter returns what the queue is to select by.
 func (s *Selection) filter() (queue.Filter, error) {
-	f := queue.Filter{By: s.By, State: s.State, From: s.From, ToDomain: domainKey(strings.TrimPrefix(s.ToDomain, "@"))}
+	f := queue.Filter{By: s.By, State: s.State, From: s.From, Destination: s.Destination, ToDomain: domainKey(strings.TrimPrefix(s.ToDomain, "@"))}
 	for _, text := range s.IDs {
 		id, err := parseID(text)
 		if err != nil {

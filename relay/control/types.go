@@ -134,8 +134,11 @@ type Recipient struct {
 	State string `json:"state"`
 	// Destination is the next hop that the recipient waits for.
 	Destination string `json:"destination"`
-	// Held says that the recipient is not tried until it is released.
+	// Held says that the recipient is not tried until it is released, or its
+	// destination is.
 	Held bool `json:"held"`
+	// DestinationHeld says that its destination is on hold; left out where not.
+	DestinationHeld bool `json:"destination_held,omitempty"`
 	// Attempts is how often it was tried.
 	Attempts int `json:"attempts"`
 	// NextAttempt is when it is tried next; left out when it is held or final.
@@ -177,6 +180,8 @@ type Stats struct {
 	// DestinationsWaiting is how many of them are not tried before some later
 	// time, because the last attempt to reach them failed.
 	DestinationsWaiting int64 `json:"destinations_waiting"`
+	// HeldDestinations are the next hops on hold; left out where there is none.
+	HeldDestinations []HeldDestination `json:"held_destinations,omitempty"`
 	// Bytes is the size of all contents, in octets.
 	Bytes int64 `json:"bytes"`
 	// OldestAgeSeconds is the age of the oldest message, 0 in an empty queue.
@@ -191,6 +196,9 @@ type Selection struct {
 	IDs []string `json:"ids,omitempty"`
 	// ToDomain is the domain of a recipient that waits.
 	ToDomain string `json:"to_domain,omitempty"`
+	// Destination is the next hop that a recipient waits for. Alone, with
+	// Retry, Hold or Release, it is the next hop itself that is meant.
+	Destination string `json:"destination,omitempty"`
 	// From is a sender's address, a domain, or "<>" for the null reverse-path.
 	From string `json:"from,omitempty"`
 	// OlderThanSeconds is the least age; 0 means any.
@@ -211,7 +219,7 @@ type Selection struct {
 
 // everything reports whether nothing limits the selection.
 func (s *Selection) everything() bool {
-	return len(s.IDs) == 0 && s.ToDomain == "" && s.From == "" && s.OlderThanSeconds == 0 && s.State == ""
+	return len(s.IDs) == 0 && s.ToDomain == "" && s.Destination == "" && s.From == "" && s.OlderThanSeconds == 0 && s.State == ""
 }
 
 // List is one page of messages, oldest first.
@@ -223,6 +231,25 @@ type List struct {
 	Next string `json:"next,omitempty"`
 }
 
+// HeldDestination is a next hop on hold.
+type HeldDestination struct {
+	Name string `json:"name"`
+	// Since is when it was put on hold, in UTC.
+	Since time.Time `json:"since"`
+	// Recipients is how many wait for it.
+	Recipients int64 `json:"recipients"`
+}
+
+// ChangedDestination is what became of a next hop.
+type ChangedDestination struct {
+	Name string `json:"name"`
+	// Changed says that it is not as it was: put on hold, or released. With
+	// Retry, it says that it is tried now.
+	Changed bool `json:"changed"`
+	// Recipients is how many wait for it.
+	Recipients int64 `json:"recipients"`
+}
+
 // Changed is what became of one page of messages.
 type Changed struct {
 	// Matched is how many messages were selected.
@@ -230,6 +257,8 @@ type Changed struct {
 	// Changed is how many of them are not as they were; the others were so
 	// already.
 	Changed int `json:"changed"`
+	// Destination is set where the next hop itself was meant, and nothing else.
+	Destination *ChangedDestination `json:"destination,omitempty"`
 	// Unknown and Next are as in List.
 	Unknown []string `json:"unknown,omitempty"`
 	Next    string   `json:"next,omitempty"`
