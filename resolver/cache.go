@@ -8,12 +8,14 @@ import (
 )
 
 // answer is the outcome of a look-up, aliases followed. It is shared and never
-// changed. With err nil and neither hosts nor addresses, the name exists and
+// changed. With err nil and nothing in any list, the name exists and
 // has no such record.
 type answer struct {
 	name          string       // where the aliases led
 	hosts         []Host       // for MX: usable ones, by preference
 	addresses     []netip.Addr // for A and AAAA: in the server's order
+	tlsa          []TLSA
+	texts         []string // for TXT
 	authenticated bool
 	err           *Error
 	ttl           time.Duration // how long it may be remembered; 0: not at all

@@ -26,6 +26,11 @@
 //     not spoil the other;
 //  4. the families are interleaved, so that a dead one costs one connection attempt.
 //
+// [Resolver.TLSA], [Resolver.TXT] and [Resolver.Security] serve the security of
+// delivery. An answer is secure (Authenticated) when a validating server that we
+// trust says so, insecure when none does, and an error when it is bogus: a
+// validating server then answers SERVFAIL.
+//
 // Each look-up goes through the same layers: the cache (by TTL, with negative
 // answers as in RFC 2308), the flights (equal look-ups at one time share one
 // query), the aliases, the rounds over the servers, and one exchange over UDP,

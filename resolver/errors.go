@@ -73,7 +73,7 @@ type Error struct {
 	Kind Kind
 	// Name is the name that was looked up.
 	Name string
-	// Type is the record type that was asked for: "MX", "A", "AAAA", or empty
+	// Type is the record type that was asked for, such as "MX" or "TLSA", or empty
 	// when the failure is not one of a single type.
 	Type string
 	// Enhanced is the enhanced status code (RFC 3463) that tells a sender about it.

@@ -62,7 +62,7 @@ type Options struct {
 	CacheSize int
 
 	// Observe, when set, is told the outcome of each try at a server: the type
-	// asked for ("MX", "A", "AAAA"), the result ("ok", "nxdomain", "nodata",
+	// asked for ("MX", "A", "AAAA", "CNAME", "TLSA", "TXT"), the result ("ok", "nxdomain", "nodata",
 	// "servfail", "timeout", "error") and how long it took. It must be safe for
 	// concurrent use. Default: nil.
 	Observe func(qtype, result string, d time.Duration)

@@ -67,6 +67,10 @@ func (r *Resolver) settle(a *answer, q question, f finding) {
 	case len(f.records) == 0:
 	case q.qtype == dns.TypeMX:
 		a.hosts, a.err = r.selectHosts(q.name, f.records)
+	case q.qtype == dns.TypeTLSA:
+		a.tlsa = selectTLSA(f.records)
+	case q.qtype == dns.TypeTXT:
+		a.texts = selectTXT(f.records)
 	default:
 		a.addresses = r.selectAddresses(f.records)
 	}
