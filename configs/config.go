@@ -104,6 +104,9 @@ const (
 	// TLSVerified gives mail only over TLS to a host whose certificate is valid
 	// for its name. For routes.
 	TLSVerified = "verified"
+	// TLSDANE gives mail only over TLS to a host whose certificate matches secure
+	// TLSA records (RFC 7672). For routes.
+	TLSDANE = "dane"
 )
 
 // Values of Listener.TLSProfile.
@@ -351,7 +354,8 @@ type Route struct {
 	// hops, ClientKey that of its key. Default "" (none).
 	ClientCertificate string `toml:"client_certificate"`
 	ClientKey         string `toml:"client_key"`
-	// TLS is [TLSNone], [TLSOpportunistic], the default, [TLSRequired] or [TLSVerified].
+	// TLS is [TLSNone], [TLSOpportunistic], the default, [TLSRequired],
+	// [TLSVerified] or [TLSDANE].
 	TLS string `toml:"tls"`
 	// SourceAddresses are the addresses from which connections are made, one
 	// for each family at most. Default none: the system chooses.

@@ -126,12 +126,12 @@ func (v *validation) failover(path string, r Route) {
 var replyClass = regexp.MustCompile(`^[45][0-9x]{2}$`)
 
 func (v *validation) routeTLS(path, mode string, hops []Via) {
-	if mode == "dane" {
-		v.fail(path, "%q is not supported by this version", mode)
-		return
-	}
-	v.oneOf(path, mode, TLSNone, TLSOpportunistic, TLSRequired, TLSVerified)
+	v.oneOf(path, mode, TLSNone, TLSOpportunistic, TLSRequired, TLSVerified, TLSDANE)
 	for _, hop := range hops {
+		_, err := netip.ParseAddr(hop.Host)
+		if mode == TLSDANE && (hop.Path != "" || hop.Host != "" && err == nil) {
+			v.fail(path, "%q needs a host's name, which %q has not", mode, hop)
+		}
 		if hop.Scheme == ViaSMTPS && mode == TLSNone {
 			v.fail(path, "%q contradicts %q", mode, hop)
 		}

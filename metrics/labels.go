@@ -105,6 +105,28 @@ const (
 	TLSOther = "other"
 )
 
+// Values of the label "policy" of [Metrics.TLSPolicies].
+const (
+	// PolicyDANE: the host has TLSA records (RFC 7672), or the route wants some.
+	PolicyDANE = "dane"
+	// PolicySTS: the domain has an MTA-STS policy (RFC 8461).
+	PolicySTS = "mta_sts"
+)
+
+// Values of the label "result" of [Metrics.TLSPolicies].
+const (
+	// PolicyOK: the host is as the policy says.
+	PolicyOK = "ok"
+	// PolicyFailed: it is not, and was not used.
+	PolicyFailed = "failed"
+	// PolicyTested: it is not, and was used, as the policy is only being tested.
+	PolicyTested = "tested"
+	// PolicyUnusable: there is a policy, and none that the host can be verified by.
+	PolicyUnusable = "unusable"
+	// PolicyUnknown: the policy could not be found out.
+	PolicyUnknown = "unknown"
+)
+
 // Values of the label "type" of [Metrics.DNSQueries]; see [DNSType].
 const (
 	DNSTypeMX    = "MX"    // hosts that take a domain's mail
@@ -156,6 +178,12 @@ func authResults() []string { return []string{AuthOK, AuthFailed, AuthRefused, A
 func directions() []string { return []string{DirectionIn, DirectionOut} }
 
 func tlsVersions() []string { return []string{TLS12, TLS13, TLSFailed, TLSOther} }
+
+func tlsPolicies() []string { return []string{PolicyDANE, PolicySTS} }
+
+func policyResults() []string {
+	return []string{PolicyOK, PolicyFailed, PolicyTested, PolicyUnusable, PolicyUnknown}
+}
 
 func dnsTypes() []string {
 	return []string{DNSTypeMX, DNSTypeA, DNSTypeAAAA, DNSTypeCNAME, DNSTypeTLSA, DNSTypeTXT, DNSTypeOther}

@@ -76,6 +76,11 @@ type Metrics struct {
 	// [DirectionOut]) and "version" (see [TLSVersion]).
 	TLSHandshakes *prometheus.CounterVec
 
+	// TLSPolicies counts mail hosts about to be used that have a policy for TLS,
+	// by "policy" ([PolicyDANE] or [PolicySTS]) and "result" (one of the Policy
+	// results).
+	TLSPolicies *prometheus.CounterVec
+
 	// CertificateExpiry is the earliest end of the certificates that listeners
 	// present, in seconds since 1970; 0 where there are none.
 	CertificateExpiry prometheus.Gauge
@@ -153,6 +158,7 @@ func (m *Metrics) makeOutbound(f factory) {
 	m.OutboundOpened = f.counter("outbound_connections_opened_total", "Connections to next hops established.")
 	m.OutboundFailed = f.counter("outbound_connect_failures_total", "Connections to next hops that could not be established.")
 	m.OutboundLoginsFailing = f.gauge("outbound_logins_failing", "Next hops at which our login failed last.")
+	m.TLSPolicies = f.counters("tls_policies_total", "Mail hosts held against a policy for TLS.", label{"policy", tlsPolicies()}, label{"result", policyResults()})
 	m.AmbiguousEnds = f.counter("ends_of_data_ambiguous_total", "Transfers whose connection was lost between the final dot and its reply.")
 }
 

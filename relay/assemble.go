@@ -17,6 +17,7 @@ import (
 	"waypost/relay/policy"
 	"waypost/relay/route"
 	"waypost/relay/smtpserver"
+	"waypost/relay/tlspolicy"
 	"waypost/resolver"
 )
 
@@ -29,12 +30,13 @@ func (r *Relay) newOutbound() (*outbound.Outbound, error) {
 		return nil, err
 	}
 	c := r.config
+	dns := resolver.New(resolver.Options{
+		Servers: c.Resolver.Servers, TrustAD: addresses(c.Resolver.TrustAD),
+		Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
+	})
 	return outbound.New(outbound.Options{
-		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort),
-		Resolver: resolver.New(resolver.Options{
-			Servers: c.Resolver.Servers, Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
-			TrustAD: addresses(c.Resolver.TrustAD),
-		}),
+		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort), Resolver: dns,
+		Security:     tlspolicy.New(tlspolicy.Options{Resolver: dns, Metrics: r.metrics}),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
 		Families: families(c.Delivery.AddressFamily), Accounts: r.accounts(),
 		Log: r.log, Metrics: r.metrics,
@@ -49,7 +51,7 @@ func (r *Relay) observeDNS(kind, result string, took time.Duration) {
 func routes(all []configs.Route) ([]route.Route, error) {
 	levels := map[string]route.TLS{
 		configs.TLSNone: route.None, configs.TLSOpportunistic: route.Opportunistic,
-		configs.TLSRequired: route.Required, configs.TLSVerified: route.Verified,
+		configs.TLSRequired: route.Required, configs.TLSVerified: route.Verified, configs.TLSDANE: route.DANE,
 	}
 	var list []route.Route
 	for i, c := range all {

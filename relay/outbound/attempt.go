@@ -11,6 +11,7 @@ import (
 	"waypost/relay/account"
 	"waypost/relay/route"
 	"waypost/relay/sevenbit"
+	"waypost/relay/tlspolicy"
 )
 
 // maxTries bounds the connections of one attempt, whatever DNS says.
@@ -101,13 +102,15 @@ type hop struct {
 	// secure says that nothing may leave but under TLS, to a host that is known
 	// to be the right one (RFC 8689 §4.2.1).
 	secure bool
+	// protection is how sessions with the host that is being tried are secured.
+	protection tlspolicy.Protection
 	// login and certificate are what we show to the host.
 	login       account.Login
 	certificate *tls.Certificate
 	renewed     bool // login is new, as the one before was refused
 }
 
-// level returns how connections are secured.
+// level returns how connections are secured at least.
 func (h hop) level() route.TLS {
 	if h.secure {
 		return route.Verified

@@ -8,6 +8,7 @@ import (
 	"waypost/queue"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpclient"
+	"waypost/relay/tlspolicy"
 	"waypost/resolver"
 )
 
@@ -39,6 +40,11 @@ func failureOf(host string, err error) failure {
 		return failureOfReply(host, r.reply)
 	}
 	f := failure{host: host, reason: err.Error(), status: smtp.EnhancedCode{4, 4, 1}}
+	if tlspolicy.IsSecurity(err) {
+		// X.7.5 (RFC 3463 §3.8) is for what cryptography does not confirm.
+		f.status = smtp.EnhancedCode{4, 7, 5}
+		return f
+	}
 	if dns, ok := errors.AsType[*resolver.Error](err); ok {
 		f.permanent, f.status = dns.Permanent(), dns.Enhanced
 		return f

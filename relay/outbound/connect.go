@@ -29,7 +29,7 @@ type session struct {
 // connect opens a session on a connection to a target. When TLS is only wished
 // for and fails, it is tried once more without.
 func (o *Outbound) connect(ctx context.Context, h hop, host string, to Target, nc net.Conn) (*session, error) {
-	s, err := o.open(ctx, h, host, to, nc, h.level())
+	s, err := o.open(ctx, h, host, to, nc, h.protection.Level)
 	if err != nil && o.loggedIn(h, err) {
 		again, failed := o.withLogin(ctx, h)
 		if failed != nil {
@@ -39,7 +39,7 @@ func (o *Outbound) connect(ctx context.Context, h hop, host string, to Target, n
 		return o.redial(ctx, again, host, to)
 	}
 	e, ok := errors.AsType[*smtpclient.Error](err)
-	clear := h.level() == route.Opportunistic && !h.secrets() && !h.leg.ImplicitTLS
+	clear := h.protection.Level == route.Opportunistic && !h.secrets() && !h.leg.ImplicitTLS
 	if ok && clear && (e.Stage == smtpclient.StageSTARTTLS || e.Stage == smtpclient.StageHandshake) {
 		o.Log.Info("TLS failed, going on without", "host", to.name(host), "error", err.Error())
 		return o.redialAt(ctx, h, host, to, route.None)
@@ -49,7 +49,7 @@ func (o *Outbound) connect(ctx context.Context, h hop, host string, to Target, n
 
 // redial opens another session with the same target.
 func (o *Outbound) redial(ctx context.Context, h hop, host string, to Target) (*session, error) {
-	return o.redialAt(ctx, h, host, to, h.level())
+	return o.redialAt(ctx, h, host, to, h.protection.Level)
 }
 
 func (o *Outbound) redialAt(ctx context.Context, h hop, host string, to Target, level route.TLS) (*session, error) {
@@ -68,7 +68,7 @@ func (o *Outbound) redialAt(ctx context.Context, h hop, host string, to Target, 
 func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc net.Conn, level route.TLS) (*session, error) {
 	o.Metrics.OutboundOpened.Inc()
 	o.Metrics.OutboundConnections.Inc()
-	config, policy := o.security(host, level, h.leg.ImplicitTLS)
+	config, policy := o.security(h, level)
 	h.present(config)
 	client, err := smtpclient.New(ctx, nc, smtpclient.Options{
 		Hostname: cmp.Or(h.route.Hello, o.Hostname), LMTP: h.leg.LMTP, Timeouts: o.Timeouts,
@@ -76,38 +76,41 @@ func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc n
 		Username: h.login.Username, Password: h.login.Password, Token: h.login.Token, Mechanism: h.login.Mechanism,
 	})
 	o.countTLS(client, err)
+	judge(h, client, err)
 	if err != nil {
 		o.Metrics.OutboundConnections.Dec()
 		return nil, err
 	}
 	o.loggedIn(h, nil)
 	return &session{
-		client: client, key: h.key, host: to.name(host), tls: tlsText(client, level), ended: o.Metrics.OutboundConnections.Dec,
+		client: client, key: h.key, host: to.name(host), tls: tlsText(client, h.protection.Label), ended: o.Metrics.OutboundConnections.Dec,
 		local: to.Socket != "", mailbox: h.leg.LMTP,
 	}, nil
 }
 
 // tlsText says how a session is protected; "" is not at all.
-func tlsText(client *smtpclient.Client, level route.TLS) string {
+func tlsText(client *smtpclient.Client, label string) string {
 	state, ok := client.TLSState()
 	if !ok {
 		return ""
 	}
 	text := tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
-	if level == route.Verified {
-		text += " verified"
+	if label != "" {
+		text += " " + label
 	}
 	return text
 }
 
 // security returns how a level of TLS is done. Without verification a
 // certificate proves nothing, but the line is still encrypted (RFC 7435).
-func (o *Outbound) security(host string, level route.TLS, implicit bool) (*tls.Config, smtpclient.TLSPolicy) {
+func (o *Outbound) security(h hop, level route.TLS) (*tls.Config, smtpclient.TLSPolicy) {
 	config := o.TLS.Clone()
-	config.ServerName = host
+	config.ServerName = h.protection.ServerName
 	config.InsecureSkipVerify = level != route.Verified
+	// Not VerifyPeerCertificate, which resumed sessions pass by.
+	config.VerifyConnection = h.protection.Verify
 	switch {
-	case implicit:
+	case h.leg.ImplicitTLS:
 		return config, smtpclient.TLSImplicit
 	case level == route.None:
 		return nil, smtpclient.TLSNever
@@ -115,6 +118,17 @@ func (o *Outbound) security(host string, level route.TLS, implicit bool) (*tls.C
 		return config, smtpclient.TLSOpportunistic
 	}
 	return config, smtpclient.TLSRequired
+}
+
+// judge tells the policy what became of it. A host that was never asked for TLS,
+// because it could not be used at all, says nothing about it.
+func judge(h hop, client *smtpclient.Client, err error) {
+	if client != nil {
+		_, secure := client.TLSState()
+		h.protection.Done(secure, nil)
+	} else if e, ok := errors.AsType[*smtpclient.Error](err); ok && (e.Stage == smtpclient.StageSTARTTLS || e.Stage == smtpclient.StageHandshake) {
+		h.protection.Done(false, err)
+	}
 }
 
 func (o *Outbound) countTLS(client *smtpclient.Client, err error) {

@@ -239,3 +239,12 @@ func two() *zone {
 		addresses: map[string][]string{"mx1": {"192.0.2.1"}, "mx2": {"192.0.2.2"}},
 	}
 }
+
+// dialSink leads to a sink that listens. A pipe has no buffer for what crosses on
+// the way when a handshake fails.
+func dialSink(s *relaytest.Sink) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", s.Address())
+	}
+}

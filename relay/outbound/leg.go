@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"waypost/queue"
 	"waypost/relay/route"
 	"waypost/relay/smtp"
+	"waypost/relay/tlspolicy"
 	"waypost/resolver"
 )
 
@@ -98,6 +100,7 @@ func (a *attempt) runPooled(ctx context.Context, h hop) ending {
 // runHosts tries each address of each host.
 func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 	if h.leg.Socket != "" {
+		h.protection = tlspolicy.Protection{Level: h.level()}
 		return a.runTargets(ctx, h, h.leg.Socket, []Target{{Socket: h.leg.Socket}})
 	}
 	hosts, err := a.hosts(ctx, h)
@@ -111,7 +114,8 @@ func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 	}
 	var unusable []error
 	tried := false
-	for _, host := range hosts {
+	for _, one := range hosts.List {
+		host := one.Name
 		targets, err := a.targets(ctx, h, host)
 		if err != nil {
 			unusable = append(unusable, err)
@@ -124,6 +128,10 @@ func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 			return other
 		}
 		tried = true
+		if h.protection, err = a.protect(ctx, h, hosts, host); err != nil {
+			a.note(failureOf(host, err))
+			continue
+		}
 		if end := a.runTargets(ctx, h, host, targets); end == done {
 			return done
 		}
@@ -135,28 +143,30 @@ func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 }
 
 // hosts returns the hosts of a leg, best first.
-func (a *attempt) hosts(ctx context.Context, h hop) ([]string, error) {
-	leg := h.leg
-	if leg.Kind == route.Host {
-		return []string{leg.Host}, nil
+func (a *attempt) hosts(ctx context.Context, h hop) (resolver.Hosts, error) {
+	if h.leg.Kind == route.Host {
+		return resolver.Hosts{List: []resolver.Host{{Name: h.leg.Host}}}, nil
 	}
-	domain := leg.Domain
-	if domain == "" {
-		domain = a.open[0].Path.Domain
-	}
-	found, err := a.outbound.Resolver.Hosts(ctx, domain)
-	if err != nil {
-		return nil, err
-	}
+	found, err := a.outbound.Resolver.Hosts(ctx, a.domain(h.leg))
 	// RFC 8689 §4.2.1: who the mail hosts are must not be open to forgery.
-	if h.secure && !found.Authenticated {
-		return nil, unfitError(550, smtp.EnhancedCode{5, 7, 10}, "message requires TLS all the way, and the mail hosts of the domain are not authenticated")
+	if err == nil && h.secure && !found.Authenticated {
+		return found, unfitError(550, smtp.EnhancedCode{5, 7, 10}, "message requires TLS all the way, and the mail hosts of the domain are not authenticated")
 	}
-	names := make([]string, len(found.List))
-	for i, h := range found.List {
-		names[i] = h.Name
+	return found, err
+}
+
+// domain is the one whose mail hosts a leg of kind MX leads to.
+func (a *attempt) domain(leg route.Leg) string { return cmp.Or(leg.Domain, a.open[0].Path.Domain) }
+
+// protect decides how sessions with a host are to be secured, once its addresses
+// are known.
+func (a *attempt) protect(ctx context.Context, h hop, hosts resolver.Hosts, host string) (tlspolicy.Protection, error) {
+	ask := tlspolicy.Host{Level: h.level(), Name: host, Port: h.leg.Port}
+	if h.leg.Kind == route.MX {
+		ask.Domain, ask.Expanded = a.domain(h.leg), hosts.Domain
+		ask.Authenticated, ask.Port = hosts.Authenticated, a.outbound.Port
 	}
-	return names, nil
+	return a.outbound.Security.Host(ctx, ask)
 }
 
 // targets returns where a host may be tried. Only of hosts that strangers name

@@ -15,6 +15,7 @@ import (
 	"waypost/relay/account"
 	"waypost/relay/route"
 	"waypost/relay/smtpclient"
+	"waypost/relay/tlspolicy"
 	"waypost/resolver"
 )
 
@@ -24,12 +25,20 @@ type Resolver interface {
 	Addresses(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
+// Security decides how sessions with a host are secured.
+type Security interface {
+	// Host returns an error when the host must not be used for now.
+	Host(ctx context.Context, h tlspolicy.Host) (tlspolicy.Protection, error)
+}
+
 // Options configures an Outbound. Hostname, Routes and Resolver are required.
 type Options struct {
 	// Hostname is our name in EHLO.
 	Hostname string
 	Routes   *route.Table
 	Resolver Resolver
+	// Security decides about TLS; nil does what the routes say.
+	Security Security
 	// Port is where MX hosts are tried; 0 means 25.
 	Port uint16
 	// AllowPrivate are the loopback and private networks that hosts found by
@@ -79,6 +88,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.New(nil)
+	}
+	if o.Security == nil {
+		o.Security = tlspolicy.New(tlspolicy.Options{})
 	}
 	if o.Dial == nil {
 		o.Dial = dialTarget

@@ -23,6 +23,9 @@ const (
 	Required
 	// Verified does not go on without a certificate for the host's name.
 	Verified
+	// DANE does not go on without a certificate that matches secure TLSA
+	// records (RFC 7672).
+	DANE
 )
 
 // Route is one rule. The zero value matches nobody.
