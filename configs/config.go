@@ -402,6 +402,8 @@ type Delivery struct {
 	// AllowPrivate are the loopback and private networks that delivery by MX
 	// may reach, as in Relay.Networks. Default none.
 	AllowPrivate []string `toml:"allow_private"`
+	// MTASTS says that the MTA-STS policies of domains are obeyed. Default true.
+	MTASTS bool `toml:"mta_sts"`
 	// AddressFamily is [FamilyBoth], the default, [FamilyPreferIPv4],
 	// [FamilyIPv4] or [FamilyIPv6].
 	AddressFamily string `toml:"address_family"`

@@ -54,6 +54,7 @@ func defaults(env environment) Config {
 		History: History{Size: 256 * megabyte, Age: 7 * 24 * hour},
 		Delivery: Delivery{
 			SMTPPort:                  25,
+			MTASTS:                    true,
 			AddressFamily:             FamilyBoth,
 			Workers:                   500,
 			ConnectionsPerDestination: 20,

@@ -127,6 +127,14 @@ const (
 	PolicyUnknown = "unknown"
 )
 
+// Values of the label "result" of [Metrics.STSFetches].
+const (
+	// FetchOK: the policy was fetched.
+	FetchOK = "ok"
+	// FetchFailed: it was not, or it cannot be understood.
+	FetchFailed = "failed"
+)
+
 // Values of the label "type" of [Metrics.DNSQueries]; see [DNSType].
 const (
 	DNSTypeMX    = "MX"    // hosts that take a domain's mail
@@ -184,6 +192,8 @@ func tlsPolicies() []string { return []string{PolicyDANE, PolicySTS} }
 func policyResults() []string {
 	return []string{PolicyOK, PolicyFailed, PolicyTested, PolicyUnusable, PolicyUnknown}
 }
+
+func fetchResults() []string { return []string{FetchOK, FetchFailed} }
 
 func dnsTypes() []string {
 	return []string{DNSTypeMX, DNSTypeA, DNSTypeAAAA, DNSTypeCNAME, DNSTypeTLSA, DNSTypeTXT, DNSTypeOther}

@@ -81,6 +81,10 @@ type Metrics struct {
 	// results).
 	TLSPolicies *prometheus.CounterVec
 
+	// STSFetches counts fetches of MTA-STS policies, by "result" (one of the Fetch
+	// constants).
+	STSFetches *prometheus.CounterVec
+
 	// CertificateExpiry is the earliest end of the certificates that listeners
 	// present, in seconds since 1970; 0 where there are none.
 	CertificateExpiry prometheus.Gauge
@@ -159,6 +163,7 @@ func (m *Metrics) makeOutbound(f factory) {
 	m.OutboundFailed = f.counter("outbound_connect_failures_total", "Connections to next hops that could not be established.")
 	m.OutboundLoginsFailing = f.gauge("outbound_logins_failing", "Next hops at which our login failed last.")
 	m.TLSPolicies = f.counters("tls_policies_total", "Mail hosts held against a policy for TLS.", label{"policy", tlsPolicies()}, label{"result", policyResults()})
+	m.STSFetches = f.counters("mta_sts_fetches_total", "Fetches of MTA-STS policies.", label{"result", fetchResults()})
 	m.AmbiguousEnds = f.counter("ends_of_data_ambiguous_total", "Transfers whose connection was lost between the final dot and its reply.")
 }
 

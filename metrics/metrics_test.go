@@ -136,6 +136,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"waypost_attempts_total":                    {"outcome": 4},
 		"waypost_tls_handshakes_total":              {"direction": 2, "version": 4},
 		"waypost_dns_queries_total":                 {"type": 7, "result": 6},
+		"waypost_mta_sts_fetches_total":             {"result": 2},
 		"waypost_tls_policies_total":                {"policy": 2, "result": 5},
 		"waypost_queue_recipients":                  {"state": 3},
 		"waypost_build_info":                        {"version": 1, "goversion": 1},

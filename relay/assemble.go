@@ -1,10 +1,12 @@
 package relay
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"waypost/relay/auth"
 	"waypost/relay/certs"
 	"waypost/relay/gateway"
+	"waypost/relay/mtasts"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
 	"waypost/relay/route"
@@ -34,9 +37,23 @@ func (r *Relay) newOutbound() (*outbound.Outbound, error) {
 		Servers: c.Resolver.Servers, TrustAD: addresses(c.Resolver.TrustAD),
 		Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
 	})
+	security := tlspolicy.Options{Resolver: dns, Metrics: r.metrics}
+	if c.Delivery.MTASTS {
+		security.Promises = mtasts.Open(mtasts.Options{
+			Dir: filepath.Join(c.DataDir, "mta-sts"), Resolver: dns, Log: r.log, Metrics: r.metrics,
+			// Nobody may have us ask a host of our own networks.
+			Addresses: func(ctx context.Context, host string) ([]netip.Addr, error) {
+				all, err := dns.Addresses(ctx, host)
+				if err != nil {
+					return nil, err
+				}
+				return outbound.Public(host, all, networks(c.Delivery.AllowPrivate))
+			},
+		})
+	}
 	return outbound.New(outbound.Options{
 		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort), Resolver: dns,
-		Security:     tlspolicy.New(tlspolicy.Options{Resolver: dns, Metrics: r.metrics}),
+		Security:     tlspolicy.New(security),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
 		Families: families(c.Delivery.AddressFamily), Accounts: r.accounts(),
 		Log: r.log, Metrics: r.metrics,

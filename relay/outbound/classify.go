@@ -3,6 +3,7 @@ package outbound
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"waypost/queue"
@@ -91,9 +92,15 @@ var errPrivate = errors.New("only loopback, private or reserved addresses")
 // public leaves out the addresses that a host found by MX may not have. Who
 // controls a zone must not be able to point us at our own network.
 func (o *Outbound) public(host string, all []netip.Addr) ([]netip.Addr, error) {
-	var allowed []netip.Addr
+	return Public(host, all, o.AllowPrivate)
+}
+
+// Public leaves out the addresses that are loopback, private or reserved, but for
+// those in the networks that are allowed. That none is left is an error.
+func Public(host string, all []netip.Addr, allow []netip.Prefix) ([]netip.Addr, error) {
+	allowed := all[:0:0]
 	for _, a := range all {
-		if !reserved(a) || o.allowsPrivate(a) {
+		if !reserved(a) || slices.ContainsFunc(allow, func(n netip.Prefix) bool { return n.Contains(a.Unmap()) }) {
 			allowed = append(allowed, a)
 		}
 	}
@@ -101,15 +108,6 @@ func (o *Outbound) public(host string, all []netip.Addr) ([]netip.Addr, error) {
 		return nil, &resolver.Error{Kind: resolver.NoAddress, Name: host, Enhanced: [3]int{5, 4, 4}, Err: errPrivate}
 	}
 	return allowed, nil
-}
-
-func (o *Outbound) allowsPrivate(a netip.Addr) bool {
-	for _, network := range o.AllowPrivate {
-		if network.Contains(a.Unmap()) {
-			return true
-		}
-	}
-	return false
 }
 
 // special are the networks that reserved refuses besides those that netip

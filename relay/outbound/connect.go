@@ -124,10 +124,13 @@ func (o *Outbound) security(h hop, level route.TLS) (*tls.Config, smtpclient.TLS
 // because it could not be used at all, says nothing about it.
 func judge(h hop, client *smtpclient.Client, err error) {
 	if client != nil {
-		_, secure := client.TLSState()
-		h.protection.Done(secure, nil)
+		if state, secure := client.TLSState(); secure {
+			h.protection.Done(&state, nil)
+		} else {
+			h.protection.Done(nil, nil)
+		}
 	} else if e, ok := errors.AsType[*smtpclient.Error](err); ok && (e.Stage == smtpclient.StageSTARTTLS || e.Stage == smtpclient.StageHandshake) {
-		h.protection.Done(false, err)
+		h.protection.Done(nil, err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"waypost/metrics"
 	"waypost/relay/dane"
+	"waypost/relay/mtasts"
 	"waypost/relay/route"
 	"waypost/resolver"
 )
@@ -29,11 +30,20 @@ type Resolver interface {
 	TLSA(ctx context.Context, host string, port uint16) (resolver.TLSARecords, error)
 }
 
+// Promises says what domains promise of their mail hosts.
+type Promises interface {
+	// Policy returns nil where there is no policy that holds.
+	Policy(ctx context.Context, domain string) *mtasts.Policy
+}
+
 // Options configures a Policy. The zero value knows neither DANE nor MTA-STS.
 type Options struct {
 	// Resolver finds TLSA records; nil means no DANE.
 	Resolver Resolver
-	// Roots are the authorities of verified certificates; nil is the system's.
+	// Promises are the domains' MTA-STS policies; nil means no MTA-STS.
+	Promises Promises
+	// Roots are the authorities by which hosts are verified in the test of a
+	// policy that is not enforced yet; nil is the system's.
 	Roots *x509.CertPool
 	// Metrics counts what came of it; nil counts into nothing.
 	Metrics *metrics.Metrics
@@ -79,21 +89,23 @@ type Protection struct {
 	// Verify judges the certificates of a session at [route.DANE].
 	Verify func(tls.ConnectionState) error
 	// Label tells what a session of this protection satisfied: "verified",
-	// "dane", or "" where nothing was proved.
+	// "dane", "mta-sts", or "" where nothing was proved.
 	Label string
 	// Why says in a few words where the level comes from.
 	Why string
 	// DANE is what was found out about TLSA records.
 	DANE string
+	// STS is what was found out about a policy of MTA-STS; "" where nobody asked.
+	STS string
 
-	done func(secure bool, err error)
+	done func(state *tls.ConnectionState, err error)
 }
 
-// Done is to be told how the session began: whether it has TLS, or why it failed
-// for reasons of TLS. It counts.
-func (p *Protection) Done(secure bool, err error) {
+// Done is to be told how the session began: its TLS, nil in clear, or why it
+// failed for reasons of TLS. It counts.
+func (p *Protection) Done(state *tls.ConnectionState, err error) {
 	if p.done != nil {
-		p.done(secure, err)
+		p.done(state, err)
 	}
 }
 
@@ -133,6 +145,7 @@ func (p *Policy) Host(ctx context.Context, h Host) (Protection, error) {
 		return out, &Error{h.Name, err}
 	case len(found.usable) > 0:
 		p.requireDANE(&out, h, found)
+		return out, nil
 	case found.secure && h.Level != route.DANE:
 		// RFC 7672 §2.2: the records say that the host has TLS, and no more that
 		// we understand.
@@ -142,7 +155,8 @@ func (p *Policy) Host(ctx context.Context, h Host) (Protection, error) {
 		p.count(metrics.PolicyDANE, metrics.PolicyUnusable)
 		return out, &Error{h.Name, fmt.Errorf("the route asks for DANE: %s", found.text)}
 	}
-	return out, nil
+	err = p.keepPromise(ctx, &out, h)
+	return out, err
 }
 
 // requireDANE has the certificate verified by TLSA records.
@@ -150,11 +164,16 @@ func (p *Policy) requireDANE(out *Protection, h Host, found findings) {
 	out.Level, out.Label, out.Why = route.DANE, "dane", "TLSA records"
 	out.ServerName = found.base // RFC 7672 §8.1
 	out.Verify = dane.VerifyConnection(found.usable, h.names(found.base), p.o.Now)
-	out.done = func(secure bool, err error) {
-		if result := metrics.PolicyFailed; secure && err == nil {
-			p.count(metrics.PolicyDANE, metrics.PolicyOK)
+	out.done = p.counter(metrics.PolicyDANE)
+}
+
+// counter counts sessions that fulfil a policy, and those that fail by it.
+func (p *Policy) counter(policy string) func(*tls.ConnectionState, error) {
+	return func(state *tls.ConnectionState, err error) {
+		if state != nil && err == nil {
+			p.count(policy, metrics.PolicyOK)
 		} else {
-			p.count(metrics.PolicyDANE, result)
+			p.count(policy, metrics.PolicyFailed)
 		}
 	}
 }

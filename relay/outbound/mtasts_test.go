@@ -1,0 +1,115 @@
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"waypost/metrics"
+	"waypost/queue"
+	"waypost/relay/mtasts"
+	"waypost/relay/relaytest"
+	"waypost/relay/route"
+	"waypost/relay/tlspolicy"
+	"waypost/resolver"
+	"waypost/resolver/dnstest"
+)
+
+// promise is the policy of b.example.
+type promise mtasts.Policy
+
+func (p *promise) Policy(_ context.Context, domain string) *mtasts.Policy {
+	if domain != "b.example" {
+		return nil
+	}
+	return (*mtasts.Policy)(p)
+}
+
+// TestMTASTS: what a policy in each mode does with each kind of host.
+func TestMTASTS(t *testing.T) {
+	m, _ := message(t, queue.Envelope{}, short)
+	ca := relaytest.NewCA(t)
+	right, wrong := ca.Leaf("mx.b.example"), ca.Leaf("elsewhere.example")
+	stranger, old := relaytest.NewCA(t).Leaf("mx.b.example"), ca.LeafUntil(year(2001), "mx.b.example")
+	for _, row := range []struct {
+		name     string
+		mode     string
+		mx       string // what the policy lists; default the host
+		level    route.TLS
+		shown    *tls.Certificate
+		tlsa     *tls.Certificate // a secure record about this
+		deferred string
+		tls      string
+		result   string
+	}{
+		{name: "enforced", shown: &right, tls: "mta-sts", result: metrics.PolicyOK},
+		{name: "enforced, by pattern", mx: "*.b.example", shown: &right, tls: "mta-sts", result: metrics.PolicyOK},
+		{name: "enforced, other name", shown: &wrong, deferred: "elsewhere.example", result: metrics.PolicyFailed},
+		{name: "enforced, unknown authority", shown: &stranger, deferred: "unknown authority", result: metrics.PolicyFailed},
+		{name: "enforced, expired", shown: &old, deferred: "expired", result: metrics.PolicyFailed},
+		{name: "enforced, no STARTTLS", deferred: "STARTTLS", result: metrics.PolicyFailed},
+		{name: "enforced, not listed", mx: "mx.c.example", shown: &right, deferred: "does not list it", result: metrics.PolicyFailed},
+		{name: "tested", mode: mtasts.Testing, shown: &right, tls: "256", result: metrics.PolicyOK},
+		{name: "tested, other name", mode: mtasts.Testing, shown: &wrong, tls: "256", result: metrics.PolicyTested},
+		{name: "tested, no STARTTLS", mode: mtasts.Testing, tls: "-", result: metrics.PolicyTested},
+		{name: "tested, not listed", mode: mtasts.Testing, mx: "mx.c.example", shown: &right, tls: "256", result: metrics.PolicyTested},
+		{name: "DANE fails", shown: &right, tlsa: &wrong, deferred: "no TLSA record matches"},
+		{name: "DANE holds", mx: "mx.c.example", shown: &wrong, tlsa: &wrong, tls: "dane"},
+		{name: "route without TLS", level: route.None, shown: &right, tls: "-"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := dnstest.New(t, "b.example. 300 IN MX 10 mx.b.example.", "mx.b.example. 300 IN A 192.0.43.1")
+			if row.tlsa != nil {
+				s.Add(tlsa(t, "mx.b.example", 3, *row.tlsa))
+				for _, name := range []string{"b.example", "mx.b.example", "_25._tcp.mx.b.example"} {
+					s.Set(name, dnstest.Behaviour{Authenticated: true})
+				}
+			}
+			found := resolver.New(resolver.Options{Servers: []string{s.Addr}, HostsFile: "/dev/null"})
+			p := &promise{Domain: "b.example", ID: "1", Mode: mtasts.Enforce, MX: []string{"mx.b.example"}, Expires: time.Now().Add(time.Hour)}
+			if row.mode != "" {
+				p.Mode = row.mode
+			}
+			if row.mx != "" {
+				p.MX = []string{row.mx}
+			}
+			var options []relaytest.SinkOption
+			if row.shown != nil {
+				options = append(options, relaytest.WithCertificate(*row.shown))
+			}
+			sink := relaytest.NewSink(t, "127.0.0.1:0", options...)
+			n, counted := &network{}, metrics.New(nil)
+			n.put("192.0.43.1", dialSink(sink))
+			o := start(t, n, nil, func(o *Options) {
+				via(route.Route{Via: []route.Leg{mxLeg()}, TLS: row.level})(o)
+				o.Resolver, o.Metrics, o.TLS = found, counted, trusting(ca)
+				o.Security = tlspolicy.New(tlspolicy.Options{Resolver: found, Promises: p, Roots: ca.Pool(), Metrics: counted})
+			})
+			out := deliver(t, t.Context(), o, m, "r@b.example")
+			for _, result := range []string{metrics.PolicyOK, metrics.PolicyFailed, metrics.PolicyTested} {
+				if got := testutil.ToFloat64(counted.TLSPolicies.WithLabelValues(metrics.PolicySTS, result)); got != 0 != (result == row.result) {
+					t.Errorf("%s counts %v", result, got)
+				}
+			}
+			if row.deferred != "" {
+				if r := out.Results[0]; r.State != queue.Deferred || !strings.Contains(r.Text(), row.deferred) {
+					t.Errorf("%v %q, want deferred, %q", r.State, r.Text(), row.deferred)
+				}
+				for _, c := range sink.Commands() {
+					if c.Verb == "MAIL" {
+						t.Error("MAIL was sent")
+					}
+				}
+				return
+			}
+			delivered(t, out)
+			if said := out.Results[0].TLS; row.tls == "-" && said != "" || row.tls != "-" && !strings.Contains(said, row.tls) || strings.Contains(said, "mta-sts") != (row.tls == "mta-sts") {
+				t.Errorf("TLS is said to be %q, want %q", said, row.tls)
+			}
+		})
+	}
+}
