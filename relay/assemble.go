@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -27,7 +26,9 @@ import (
 // This file translates a configuration, which has been validated, into the
 // options of the packages.
 
-func (r *Relay) newOutbound() (*outbound.Outbound, error) {
+// newOutbound makes what delivers. Policies of MTA-STS are kept in a directory,
+// or nowhere.
+func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 	routes, err := routes(r.config.Routes)
 	if err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func (r *Relay) newOutbound() (*outbound.Outbound, error) {
 	security := tlspolicy.Options{Resolver: dns, Metrics: r.metrics}
 	if c.Delivery.MTASTS {
 		security.Promises = mtasts.Open(mtasts.Options{
-			Dir: filepath.Join(c.DataDir, "mta-sts"), Resolver: dns, Log: r.log, Metrics: r.metrics,
+			Dir: policies, Resolver: dns, Log: r.log, Metrics: r.metrics,
 			// Nobody may have us ask a host of our own networks.
 			Addresses: func(ctx context.Context, host string) ([]netip.Addr, error) {
 				all, err := dns.Addresses(ctx, host)

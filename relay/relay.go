@@ -121,7 +121,7 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 
 // openQueue makes what moves messages out, and the queue that feeds it.
 func (r *Relay) openQueue() error {
-	out, err := r.newOutbound()
+	out, err := r.newOutbound(filepath.Join(r.config.DataDir, "mta-sts"))
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	sideCtx, stopSide := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSide()
 	r.side.Go(func() { r.drop.Run(ctx) })
-	r.side.Go(func() { r.fail(control.Serve(sideCtx, r.control, r.queue, r.Reload)) })
+	r.side.Go(func() { r.fail(control.Serve(sideCtx, r.control, r.queue, r.Reload, r.Explain)) })
 	if r.http != nil {
 		r.side.Go(func() { r.fail(metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.queue.Ready))) })
 	}

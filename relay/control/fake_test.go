@@ -187,7 +187,7 @@ func connect(t *testing.T, f *fake) (c *Client, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- metrics.Serve(ctx, ln, newHandler(f, f.reload)) }()
+	go func() { ended <- metrics.Serve(ctx, ln, newHandler(f, f.reload, nil)) }()
 	if c, err = Dial(path); err != nil {
 		t.Fatal(err)
 	}

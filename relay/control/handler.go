@@ -44,7 +44,7 @@ var _ adminQueue = (*queue.Queue)(nil)
 // handler answers requests.
 type handler struct{ queue adminQueue }
 
-func newHandler(q adminQueue, reload func() (*Reloaded, error)) http.Handler {
+func newHandler(q adminQueue, reload func() (*Reloaded, error), explain func(context.Context, *Question) (*Explanation, error)) http.Handler {
 	h := &handler{queue: q}
 	mux := http.NewServeMux()
 	answer := func(pattern string, f func(*http.Request) (any, error)) {
@@ -68,6 +68,7 @@ func newHandler(q adminQueue, reload func() (*Reloaded, error)) http.Handler {
 	answer("GET /v1/messages/{id}", h.show)
 	answer("GET /v1/stats", h.stats)
 	answer("POST /v1/trace", h.trace)
+	answer("POST /v1/explain", func(r *http.Request) (any, error) { return h.explain(r, explain) })
 	answer("POST /v1/reload", func(*http.Request) (any, error) { return reload() })
 	answer("GET /v1/health", h.health)
 	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)

@@ -57,6 +57,10 @@ type Route struct {
 	// FailOver are the replies that lead on to the next leg; see [ReplyClass].
 	FailOver []ReplyClass
 
+	// Index is the place of the route in its table, from 1; 0 is that of delivery
+	// by MX without a route. The table sets it.
+	Index int
+
 	suffix string // tells apart routes that lead the same way on other terms
 }
 
@@ -72,6 +76,7 @@ func NewTable(routes []Route) *Table {
 	first := map[string]int{}
 	for i := range t.routes {
 		r := &t.routes[i]
+		r.Index = i + 1
 		if r.plainMX() {
 			continue
 		}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"waypost/configs"
+	"waypost/relay"
+	"waypost/relay/control"
+	"waypost/relay/smtp"
+)
+
+// explainProgram is the explain command.
+type explainProgram struct {
+	queueProgram
+	question        control.Question
+	size            string
+	offline, asJSON bool
+}
+
+func (p *program) explainCommand() *cobra.Command {
+	e := &explainProgram{queueProgram: queueProgram{program: p}}
+	cmd := &cobra.Command{
+		Use:   "explain RCPT…",
+		Short: "Say what would become of a message, without sending it",
+		Long: `Says where mail for each recipient would go: the route and where it is
+configured, the next hops with the addresses that they have now, the security
+that each host must have and why (DANE, MTA-STS), whether the destination is
+paused, and when mail would be tried again. Nobody is connected to.
+
+The running waypost answers, by what it does with real mail. With --offline the
+configuration is asked instead, and what waits in a queue is not known.
+
+With --client, --login or --size it also says whether such a message would be
+taken, and by which rule. Limits on rates are not looked at, nor what depends on
+a message's content. What is refused makes the exit code 75 or 65, as the reply
+would be temporary or not.`,
+		Example: `  waypost explain user@example.org
+  waypost explain --client 192.0.2.7 --from app@example.com user@example.org`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return nil
+			}
+			return usageError("%q needs a recipient\nrun \"%s --help\" to see what it takes", cmd.CommandPath(), cmd.CommandPath())
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&e.dataDir, "data-dir", "", "the data `directory` of the running waypost (default that of the configuration)")
+	flags.StringVar(&e.question.From, "from", "", "the sender's `address` (default the null reverse-path)")
+	flags.StringVar(&e.question.Client, "client", "", "the IP `address` of the client")
+	flags.StringVar(&e.question.Login, "login", "", "the `name` by which the client has logged in")
+	flags.StringVar(&e.size, "size", "", "the message's `size`, such as 30MB")
+	flags.BoolVar(&e.offline, "offline", false, "ask the configuration, not the running waypost")
+	flags.BoolVar(&e.asJSON, "json", false, "one JSON object")
+	return cmd
+}
+
+func (e *explainProgram) run(ctx context.Context, recipients []string) error {
+	e.question.Recipients = recipients
+	if e.size != "" {
+		var size configs.Size
+		if err := size.UnmarshalText([]byte(e.size)); err != nil {
+			return usageError("--size: %v", err)
+		}
+		e.question.Size = int64(size)
+	}
+	if !e.offline {
+		return e.connect(ctx, func(ctx context.Context, c *control.Client) error {
+			answer, err := c.Explain(ctx, &e.question)
+			if err != nil {
+				return err
+			}
+			return e.print(answer)
+		})
+	}
+	c, err := e.config()
+	if err != nil {
+		return err
+	}
+	answer, err := relay.Explain(ctx, c, &e.question)
+	if err != nil {
+		return err
+	}
+	return e.print(answer)
+}
+
+// print prints an answer. That something would be refused is the command's error.
+func (e *explainProgram) print(answer *control.Explanation) error {
+	if e.asJSON {
+		if err := printJSON(e.stdout, answer); err != nil {
+			return err
+		}
+		return refusal(answer)
+	}
+	out := bufio.NewWriter(e.stdout)
+	p := &explanation{out}
+	p.decision("Sender", answer.Decision)
+	for i := range answer.Recipients {
+		p.recipient(&answer.Recipients[i])
+	}
+	if err := outputError(out.Flush()); err != nil {
+		return err
+	}
+	return refusal(answer)
+}
+
+// refusal is the error of the first decision against the message.
+func refusal(answer *control.Explanation) error {
+	all := []*control.ExplainedDecision{answer.Decision}
+	for i := range answer.Recipients {
+		all = append(all, answer.Recipients[i].Decision)
+	}
+	for _, d := range all {
+		if d == nil || d.Allowed {
+			continue
+		}
+		code := exitData
+		if strings.HasPrefix(d.Reply, "4") {
+			code = exitTemporary
+		}
+		return &codedError{code, errors.New("it would be refused: " + smtp.Printable(d.Reply))}
+	}
+	return nil
+}
+
+// explanation writes an answer as text. An error of the writer shows at its end.
+type explanation struct{ *bufio.Writer }
+
+func (p *explanation) field(name, format string, args ...any) {
+	_, _ = fmt.Fprintf(p, "%-13s %s\n", name, smtp.Printable(fmt.Sprintf(format, args...)))
+}
+
+func (p *explanation) decision(name string, d *control.ExplainedDecision) {
+	if d == nil {
+		return
+	}
+	word := "allowed"
+	if !d.Allowed {
+		word = "refused with " + d.Reply
+	}
+	p.field(name, "%s, by %s%s", word, d.Reason, at(d.Place))
+}
+
+// at is a place in parentheses.
+func at(place string) string {
+	if place == "" {
+		return ""
+	}
+	return " (" + place + ")"
+}
+
+func (p *explanation) recipient(r *control.ExplainedRecipient) {
+	p.field("Recipient", "%s", r.Address)
+	p.decision("  Relaying", r.Decision)
+	if r.Class != "" {
+		p.field("  Class", "%s", r.Class)
+	}
+	name := r.Route
+	if name == "" {
+		name = "none: by MX"
+	}
+	p.field("  Route", "%s%s", name, at(r.RoutePlace))
+	if r.Username != "" {
+		p.field("  Logs in as", "%s", r.Username)
+	}
+	p.field("  Destination", "%s", r.Destination)
+	if r.PausedUntil != nil {
+		p.field("  Paused", "until %s, as it could not be reached", r.PausedUntil.Format(time.RFC3339))
+	}
+	for i := range r.NextHops {
+		p.hop(&r.NextHops[i])
+	}
+	var waits []string
+	for _, s := range r.RetrySeconds {
+		waits = append(waits, span(time.Duration(s*float64(time.Second))))
+	}
+	p.field("  Retry", "after %s and so on, for %s", strings.Join(waits, ", "), span(time.Duration(r.LifetimeSeconds*float64(time.Second))))
+}
+
+func (p *explanation) hop(h *control.ExplainedHop) {
+	p.field("  Next hop", "%s", h.Via)
+	if h.Error != "" {
+		p.field("    Error", "%s", h.Error)
+	}
+	for i := range h.Hosts {
+		host := &h.Hosts[i]
+		p.field("    Host", "%s %s", host.Name, strings.Join(host.Addresses, " "))
+		p.field("      TLS", "%s, %s", host.TLS, host.TLSReason)
+		if host.DANE != "" {
+			p.field("      DANE", "%s", host.DANE)
+		}
+		if host.MTASTS != "" {
+			p.field("      MTA-STS", "%s", host.MTASTS)
+		}
+		if host.Error != "" {
+			p.field("      Error", "%s", host.Error)
+		}
+	}
+}

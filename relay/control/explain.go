@@ -1,0 +1,105 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Question asks what would become of a message.
+type Question struct {
+	// Recipients are its forward-paths, at least one and at most 100.
+	Recipients []string `json:"recipients"`
+	// From is its reverse-path, "" or "<>" for the null one.
+	From string `json:"from,omitempty"`
+	// Client is the address of who sends it, and Login who has logged in. Without
+	// either nobody is asked whether it may be sent.
+	Client string `json:"client,omitempty"`
+	Login  string `json:"login,omitempty"`
+	// Size is how many octets it has.
+	Size int64 `json:"size,omitempty"`
+}
+
+// Explanation is the answer.
+type Explanation struct {
+	// Decision is about the sender and the size; left out where nobody asked.
+	Decision *ExplainedDecision `json:"decision,omitempty"`
+	// Recipients are in the order of the question.
+	Recipients []ExplainedRecipient `json:"recipients"`
+}
+
+// ExplainedDecision says whether a message is taken, and by which rule.
+type ExplainedDecision struct {
+	Allowed bool   `json:"allowed"`
+	Reason  string `json:"reason"`
+	// Place is where that rule is configured: "file:row".
+	Place string `json:"place,omitempty"`
+	// Reply is what the client would be told that may not.
+	Reply string `json:"reply,omitempty"`
+}
+
+// ExplainedRecipient says where the mail of one recipient would go.
+type ExplainedRecipient struct {
+	Address string `json:"address"`
+	// Decision is about relaying to it; left out where nobody asked.
+	Decision *ExplainedDecision `json:"decision,omitempty"`
+	// Class is its message class, as far as that shows without the content.
+	Class string `json:"class,omitempty"`
+	// Route is the route's key, "route[0]", or "" for delivery by MX without one;
+	// RoutePlace is where it is configured.
+	Route      string `json:"route"`
+	RoutePlace string `json:"route_place,omitempty"`
+	// Username is who we log in as at the next hop.
+	Username    string `json:"username,omitempty"`
+	Destination string `json:"destination"`
+	// PausedUntil is when the destination is tried again that could not be
+	// reached; left out where it is not paused or nothing runs.
+	PausedUntil *time.Time     `json:"paused_until,omitempty"`
+	NextHops    []ExplainedHop `json:"next_hops"`
+	// RetrySeconds are the waits between attempts, of which the last repeats,
+	// without the jitter.
+	RetrySeconds     []float64 `json:"retry_seconds"`
+	LifetimeSeconds  float64   `json:"lifetime_seconds"`
+	WarnAfterSeconds float64   `json:"warn_after_seconds"`
+}
+
+// ExplainedHop is one next hop of a route.
+type ExplainedHop struct {
+	Via   string          `json:"via"`
+	Error string          `json:"error,omitempty"`
+	Hosts []ExplainedHost `json:"hosts"`
+}
+
+// ExplainedHost is one host of a next hop.
+type ExplainedHost struct {
+	Name       string   `json:"name"`
+	Preference uint16   `json:"preference"`
+	Addresses  []string `json:"addresses"`
+	// TLS is the level that a session must have, and TLSReason where it comes
+	// from.
+	TLS       string `json:"tls"`
+	TLSReason string `json:"tls_reason,omitempty"`
+	// DANE and MTASTS are what was found out; left out where nobody looked.
+	DANE   string `json:"dane,omitempty"`
+	MTASTS string `json:"mta_sts,omitempty"`
+	// Error says why the host would not be used now.
+	Error string `json:"error,omitempty"`
+}
+
+// Explain asks what would become of a message. Nothing is sent or changed.
+func (c *Client) Explain(ctx context.Context, q *Question) (*Explanation, error) {
+	e := &Explanation{}
+	return e, c.call(ctx, http.MethodPost, "/v1/explain", q, e)
+}
+
+// explain answers a question.
+func (h *handler) explain(r *http.Request, answer func(context.Context, *Question) (*Explanation, error)) (any, error) {
+	q := &Question{}
+	if err := readJSON(r.Body, q); err != nil {
+		return nil, err
+	}
+	return answer(r.Context(), q)
+}
+
+// BadQuestion is the error of a question that makes no sense.
+func BadQuestion(format string, args ...any) error { return badRequest(format, args...) }

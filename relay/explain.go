@@ -1,0 +1,185 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"waypost/configs"
+	"waypost/metrics"
+	"waypost/queue"
+	"waypost/relay/control"
+	"waypost/relay/outbound"
+	"waypost/relay/policy"
+	"waypost/relay/route"
+	"waypost/relay/smtp"
+)
+
+// Explain says what would become of a message, by a configuration that nobody
+// runs.
+func Explain(ctx context.Context, c *configs.Config, q *control.Question) (*control.Explanation, error) {
+	r := &Relay{config: c, log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry(), rules: rules(c)}
+	r.metrics = metrics.New(r.registry)
+	// Policies on disk belong to the one that runs.
+	out, err := r.newOutbound("")
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	r.outbound = out
+	return r.Explain(ctx, q)
+}
+
+// Explain says what would become of a message, by what runs. It asks the same
+// rules, routes and DNS servers as a real message does.
+func (r *Relay) Explain(ctx context.Context, q *control.Question) (*control.Explanation, error) {
+	r.mu.Lock()
+	e := &explainer{relay: r, config: r.config, rules: r.rules, ask: q.Client != "" || q.Login != "" || q.Size > 0}
+	r.mu.Unlock()
+	if err := e.read(q); err != nil {
+		return nil, err
+	}
+	out := &control.Explanation{}
+	if e.ask {
+		out.Decision = e.sender(q.Size)
+	}
+	for _, path := range e.recipients {
+		out.Recipients = append(out.Recipients, e.recipient(ctx, path))
+	}
+	return out, nil
+}
+
+// explainer is one question.
+type explainer struct {
+	relay      *Relay
+	config     *configs.Config
+	rules      *policy.Rules
+	ask        bool // whether it may be sent
+	client     policy.Client
+	from       smtp.Path
+	recipients []smtp.Path
+}
+
+func (e *explainer) read(q *control.Question) (err error) {
+	if len(q.Recipients) == 0 || len(q.Recipients) > 100 {
+		return control.BadQuestion("there must be 1 to 100 recipients")
+	}
+	e.client.Login = q.Login
+	if q.Client != "" {
+		if e.client.Addr, err = netip.ParseAddr(q.Client); err != nil {
+			return control.BadQuestion("%.80q is not the IP address of a client", q.Client)
+		}
+	}
+	if q.From != "" && q.From != "<>" {
+		if e.from, err = smtp.SplitPath(q.From, true); err != nil {
+			return control.BadQuestion("%.80q is not a sender's address: %v", q.From, err)
+		}
+	}
+	for _, to := range q.Recipients {
+		path, err := smtp.SplitPath(to, true)
+		if err != nil || path.IsNull() {
+			return control.BadQuestion("%.80q is not a recipient's address", to)
+		}
+		e.recipients = append(e.recipients, path)
+	}
+	return nil
+}
+
+// sender decides what is decided at MAIL.
+func (e *explainer) sender(size int64) *control.ExplainedDecision {
+	if limit := int64(e.config.Limits.MessageSize); limit > 0 && size > limit {
+		return &control.ExplainedDecision{
+			Reason: fmt.Sprintf("limits.message_size is %d octets", limit), Place: e.config.Place("limits.message_size"),
+			Reply: "552 5.3.4 Message too large",
+		}
+	}
+	return decision(e.rules.Sender(e.client, e.from))
+}
+
+func decision(d policy.Decision) *control.ExplainedDecision {
+	out := &control.ExplainedDecision{Allowed: d.Allowed, Reason: d.Reason, Place: d.Place}
+	if !d.Allowed {
+		out.Reply = d.Reply.String()
+	}
+	return out
+}
+
+func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.ExplainedRecipient {
+	out := control.ExplainedRecipient{Address: path.String()}
+	if e.ask {
+		out.Decision = decision(e.rules.Relay(e.client, path))
+	}
+	if path.Domain == "" {
+		path.Domain = e.config.Hostname
+	}
+	out.Class, _ = policyClasses(e.config).Sort(&policy.Mail{Sender: e.from, Recipients: []smtp.Path{path}, Client: e.client})
+	plan := e.relay.outbound.Explain(ctx, &queue.Envelope{ReversePath: e.from, Login: e.client.Login, Class: out.Class}, &queue.Recipient{Path: path})
+	out.Destination = plan.Destination
+	if i := plan.Route.Index; i > 0 && i <= len(e.config.Routes) {
+		out.Route = fmt.Sprintf("route[%d]", i-1)
+		out.RoutePlace, out.Username = e.config.Place(out.Route), e.config.Routes[i-1].Username
+	}
+	for _, leg := range plan.Legs {
+		out.NextHops = append(out.NextHops, nextHop(leg))
+	}
+	if e.relay.queue != nil {
+		if until := e.relay.queue.WaitsUntil(&queue.Delivery{Destination: plan.Destination, Class: out.Class}); until.After(time.Now()) {
+			until = until.UTC()
+			out.PausedUntil = &until
+		}
+	}
+	e.schedule(&out)
+	return out
+}
+
+// schedule says when a recipient would be tried again.
+func (e *explainer) schedule(out *control.ExplainedRecipient) {
+	retry := retryPolicy(e.config)
+	for _, class := range queueClasses(e.config) {
+		if class.Name == out.Class {
+			retry = class.Retry
+		}
+	}
+	for _, d := range retry.Intervals {
+		out.RetrySeconds = append(out.RetrySeconds, d.Seconds())
+	}
+	out.LifetimeSeconds, out.WarnAfterSeconds = retry.Lifetime.Seconds(), retry.WarnAfter.Seconds()
+}
+
+func nextHop(leg outbound.PlannedLeg) control.ExplainedHop {
+	out := control.ExplainedHop{Via: leg.Leg.String(), Hosts: []control.ExplainedHost{}}
+	if leg.Err != nil {
+		out.Error = smtp.Printable(leg.Err.Error())
+	}
+	for _, h := range leg.Hosts {
+		host := control.ExplainedHost{
+			Name: h.Name, Preference: h.Preference, Addresses: []string{}, TLS: tlsLevel(h.Protection.Level), TLSReason: h.Protection.Why,
+			DANE: h.Protection.DANE, MTASTS: h.Protection.STS,
+		}
+		if leg.Leg.ImplicitTLS {
+			host.TLSReason = strings.TrimSpace(host.TLSReason + ", from the first octet")
+		}
+		for _, t := range h.Targets {
+			if t.Socket == "" {
+				host.Addresses = append(host.Addresses, t.Addr.String())
+			}
+		}
+		if h.Err != nil {
+			host.Error = smtp.Printable(h.Err.Error())
+		}
+		out.Hosts = append(out.Hosts, host)
+	}
+	return out
+}
+
+func tlsLevel(l route.TLS) string {
+	return map[route.TLS]string{
+		route.None: configs.TLSNone, route.Opportunistic: configs.TLSOpportunistic, route.Required: configs.TLSRequired,
+		route.Verified: configs.TLSVerified, route.DANE: configs.TLSDANE,
+	}[l]
+}

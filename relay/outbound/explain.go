@@ -1,0 +1,71 @@
+package outbound
+
+import (
+	"context"
+
+	"waypost/queue"
+	"waypost/relay/route"
+	"waypost/relay/tlspolicy"
+)
+
+// Plan is where an attempt for a recipient would go now.
+type Plan struct {
+	Route *route.Route
+	// Destination is what the recipient would wait for.
+	Destination string
+	Legs        []PlannedLeg
+}
+
+// PlannedLeg is one leg of a plan.
+type PlannedLeg struct {
+	Leg   route.Leg
+	Hosts []PlannedHost
+	// Err says why no hosts are known.
+	Err error
+}
+
+// PlannedHost is one host of a leg.
+type PlannedHost struct {
+	Name       string
+	Preference uint16
+	Targets    []Target
+	Protection tlspolicy.Protection
+	// Err says why the host would not be used.
+	Err error
+}
+
+// Explain looks up what an attempt for r would look up, by the same steps, and
+// connects to nobody.
+func (o *Outbound) Explain(ctx context.Context, e *queue.Envelope, r *queue.Recipient) Plan {
+	m := &queue.Message{Envelope: *e}
+	a := newAttempt(o, m, &queue.Delivery{Destination: o.Destination(e, r), Recipients: []queue.Recipient{*r}})
+	p := Plan{Route: a.route, Destination: a.delivery.Destination}
+	for i := range a.route.Via {
+		p.Legs = append(p.Legs, a.planLeg(ctx, a.hop(i)))
+	}
+	return p
+}
+
+func (a *attempt) planLeg(ctx context.Context, h hop) PlannedLeg {
+	out := PlannedLeg{Leg: h.leg}
+	switch {
+	case !h.leg.Remote():
+		return out
+	case h.leg.Socket != "":
+		out.Hosts = []PlannedHost{{Name: h.leg.Socket, Targets: []Target{{Socket: h.leg.Socket}}, Protection: tlspolicy.Protection{Level: h.level()}}}
+		return out
+	}
+	hosts, err := a.hosts(ctx, h)
+	if err != nil {
+		out.Err = err
+		return out
+	}
+	for _, one := range hosts.List {
+		host := PlannedHost{Name: one.Name, Preference: one.Preference}
+		if host.Targets, host.Err = a.targets(ctx, h, one.Name); host.Err == nil {
+			host.Protection, host.Err = a.protect(ctx, h, hosts, one.Name)
+		}
+		out.Hosts = append(out.Hosts, host)
+	}
+	return out
+}
