@@ -92,13 +92,19 @@ func (c *Client) Explain(ctx context.Context, q *Question) (*Explanation, error)
 	return e, c.call(ctx, http.MethodPost, "/v1/explain", q, e)
 }
 
+// explainTimeout ends look-ups before the connection's own limit ends the answer:
+// what was not found out by then is said to be so.
+const explainTimeout = 25 * time.Second
+
 // explain answers a question.
 func (h *handler) explain(r *http.Request, answer func(context.Context, *Question) (*Explanation, error)) (any, error) {
 	q := &Question{}
 	if err := readJSON(r.Body, q); err != nil {
 		return nil, err
 	}
-	return answer(r.Context(), q)
+	ctx, cancel := context.WithTimeout(r.Context(), explainTimeout)
+	defer cancel()
+	return answer(ctx, q)
 }
 
 // BadQuestion is the error of a question that makes no sense.
