@@ -41,7 +41,7 @@ func (q *Queue) Backup(ctx context.Context, dir string) (BackedUp, error) {
 	if err == nil {
 		err = q.store.guard(func() error {
 			defer tx.Rollback()
-			return errors.Join(b.contents(tx), b.index(tx))
+			return errors.Join(b.contents(tx), b.index(tx), b.journal(tx))
 		})
 	}
 	if err == nil {
@@ -149,6 +149,17 @@ func (b *backup) index(tx *bolt.Tx) error {
 		return tx.DeleteBucket(bucketTotals) // they are counted at the first start
 	})
 	return errors.Join(err, db.Close())
+}
+
+// journal makes the segment that the index has last, without anything in it:
+// all of it has been brought in.
+func (b *backup) journal(tx *bolt.Tx) error {
+	dir := filepath.Join(b.temp, journalName)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	name := segmentName(binary.BigEndian.Uint64(tx.Bucket(bucketMeta).Get(keyApplied)))
+	return errors.Join(writeFile(filepath.Join(dir, name), func(io.Writer) error { return nil }), syncDir(dir))
 }
 
 // finish gives the backup its name.

@@ -102,7 +102,7 @@ func TestUpgradeFromVersion1(t *testing.T) {
 	s := openTestStore(t, dir) // brings the journal in
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		return errors.Join(meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, 1)), meta.Delete(keyApplied))
+		return errors.Join(meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, 1)), meta.Delete(keyApplied), meta.Delete(keyBegun))
 	})
 	if err := errors.Join(err, s.abandon(), os.RemoveAll(filepath.Join(dir, journalName))); err != nil {
 		t.Fatal(err)

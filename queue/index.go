@@ -27,6 +27,7 @@ var (
 	bucketImported = []byte("imported") // made when it is needed
 	keyFormat      = []byte("format")
 	keyApplied     = []byte("applied") // the last segment of the journal that is in here
+	keyBegun       = []byte("begun")   // a segment of the journal that there was
 	keyIdentity    = []byte("identity")
 )
 

@@ -58,6 +58,7 @@ type inspection struct {
 	// known; for a stopped queue.
 	applied      uint64
 	appliedKnown bool
+	begun        uint64 // a segment that there was
 	totals       map[string]tally // as they are counted
 	stored       map[string]tally // as they are written; nil when they are not
 	free         pageSet          // pages that are in the list of free ones
@@ -278,7 +279,7 @@ func (in *inspection) record(file, bucket string, key, value []byte) {
 var errKey = fmt.Errorf("the key of a record is %w", ErrDamaged)
 
 func checkMeta(key, value []byte) error {
-	known := bytes.Equal(key, keyFormat) && len(value) == 4 || bytes.Equal(key, keyApplied) && len(value) == 8 ||
+	known := bytes.Equal(key, keyFormat) && len(value) == 4 || (bytes.Equal(key, keyApplied) || bytes.Equal(key, keyBegun)) && len(value) == 8 ||
 		bytes.Equal(key, keyIdentity) && len(value) == len(identity{})
 	if !known {
 		return fmt.Errorf("%q in the bucket meta is %w", key, ErrDamaged)

@@ -122,6 +122,13 @@ func (in *inspection) journal(applied uint64, known bool) (*overlay, uint64, err
 			return nil, 0, err
 		}
 	}
+	// There is always a segment as new as what the index knows of.
+	newest := max(applied, in.begun)
+	if known && newest > 0 && (len(numbers) == 0 || numbers[len(numbers)-1] < newest) {
+		in.broken = true
+		in.damage(Damage{File: journalName, Reason: fmt.Sprintf("journal segment %d is %v: it is missing", newest, ErrDamaged)}, nil)
+		last = max(last, newest)
+	}
 	return o, last, nil
 }
 

@@ -493,6 +493,19 @@ func (r *repair) setAside(id ID, reason string) error {
 	return removeFromIndex(r.tx, id)
 }
 
+// lastSegment makes the segment that was brought in last, where it is missing.
+func (r *repair) lastSegment(number uint64) error {
+	dir := filepath.Join(r.dir, journalName)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, segmentName(number)), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), syncDir(dir))
+}
+
 // finish gives the new index its name, once everything else is on disk.
 func (r *repair) finish(name, temp string, last uint64) error {
 	for _, id := range r.SetAside {
@@ -516,7 +529,7 @@ func (r *repair) finish(name, temp string, last uint64) error {
 	if r.Index, err = keepOld(name); err != nil {
 		return err
 	}
-	if err := errors.Join(os.Rename(temp, name), syncDir(r.dir)); err != nil {
+	if err := errors.Join(r.lastSegment(last), os.Rename(temp, name), syncDir(r.dir)); err != nil {
 		return err
 	}
 	for _, id := range r.SetAside { // it is beside by now

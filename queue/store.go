@@ -84,6 +84,9 @@ func (s *store) recover(keep HistoryOptions, log *slog.Logger) error {
 		log.Error("history not readable, going on without", "error", err.Error())
 	}
 	found := newOverlay()
+	if err := s.missing(); err != nil {
+		return err
+	}
 	last, err := replay(s.journal.dir, applied, found.replay)
 	if err != nil {
 		return err
@@ -103,15 +106,50 @@ func (s *store) recover(keep HistoryOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	// The new segment is there before the old ones go: a journal without any is
+	// always damage.
+	if err := s.journal.begin(last + 1); err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	if err := s.guard(func() error { return s.begun(last + 1) }); err != nil {
+		return fmt.Errorf("%w: note the journal's segment: %w", ErrStore, err)
+	}
 	for _, number := range old {
 		if err := s.journal.retire(number); err != nil {
 			return err
 		}
 	}
-	if err := s.journal.begin(last + 1); err != nil {
-		return fmt.Errorf("%w: %w", ErrStore, err)
-	}
 	return nil
+}
+
+// missing returns an error when the journal lacks its last segment: there is
+// always one that is as new as what the index knows of.
+func (s *store) missing() error {
+	all, err := segments(s.journal.dir)
+	if err != nil {
+		return err
+	}
+	known := s.reached
+	err = s.guard(func() error {
+		return s.db.View(func(tx *bolt.Tx) error {
+			if v := tx.Bucket(bucketMeta).Get(keyBegun); len(v) == 8 {
+				known = max(known, binary.BigEndian.Uint64(v))
+			}
+			return nil
+		})
+	})
+	if err == nil && known > 0 && (len(all) == 0 || all[len(all)-1] < known) {
+		err = fmt.Errorf("journal segment %d is %w: it is missing", known, ErrDamaged)
+	}
+	return err
+}
+
+// begun notes in the index that a segment exists, so that it is missed when it
+// does not.
+func (s *store) begun(segment uint64) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketMeta).Put(keyBegun, binary.BigEndian.AppendUint64(nil, segment))
+	})
 }
 
 // applied returns the last segment whose changes are in the index.

@@ -110,6 +110,8 @@ func (in *inspection) meta() (applied uint64, known bool, err error) {
 			switch {
 			case string(e.key) == string(keyApplied) && len(e.value) == 8:
 				applied, known = binary.BigEndian.Uint64(e.value), true
+			case string(e.key) == string(keyBegun) && len(e.value) == 8:
+				in.begun = binary.BigEndian.Uint64(e.value)
 			case string(e.key) == string(keyFormat) && len(e.value) == 4:
 				if n := binary.BigEndian.Uint32(e.value); n > formatVersion {
 					return fmt.Errorf("%w: version %d, written by a newer waypost; this one reads versions up to %d", ErrFormat, n, formatVersion)
