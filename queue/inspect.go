@@ -58,7 +58,7 @@ type inspection struct {
 	// known; for a stopped queue.
 	applied      uint64
 	appliedKnown bool
-	begun        uint64 // a segment that there was
+	begun        uint64           // a segment that there was
 	totals       map[string]tally // as they are counted
 	stored       map[string]tally // as they are written; nil when they are not
 	free         pageSet          // pages that are in the list of free ones

@@ -37,13 +37,13 @@ func counted(t *testing.T, dir string) (kept, anew map[string]tally) {
 func TestTotalsAreExact(t *testing.T) {
 	for seed := range uint64(2) {
 		virtually(t, func(t *testing.T, w *world) {
-			random := rand.New(rand.NewPCG(seed, 1))
+			random, answers := rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 2))
 			w.answer = func(m *Message, d *Delivery) Outcome {
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				out := Outcome{}
 				for range d.Open() {
-					out.Results = append(out.Results, Result{State: []State{Delivered, Deferred, Deferred, Failed}[random.IntN(4)]})
+					out.Results = append(out.Results, Result{State: []State{Delivered, Deferred, Deferred, Failed}[answers.IntN(4)]})
 				}
 				return out
 			}

@@ -175,7 +175,7 @@ func TestSuppression(t *testing.T) {
 func TestFetchFails(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"redirect": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "/.well-known/mta-sts.txt?again", 301)
+			http.Redirect(w, r, "/.well-known/mta-sts.txt?again", http.StatusMovedPermanently)
 		},
 		"not found": http.NotFound,
 		"created": func(w http.ResponseWriter, _ *http.Request) {

@@ -29,7 +29,7 @@ func newSection(raw []byte, digest, top bool) *section {
 	h := &section{raw: bytes.Clone(raw), top: top}
 	for rest := h.raw; len(rest) > 0; {
 		n := fieldLength(rest)
-		if field := rest[:n]; len(bytes.TrimRight(field, "\r\n")) == 0 {
+		if field := string(rest[:n]); field == "\r\n" || field == "\n" {
 			h.rest = rest
 			break
 		}

@@ -134,7 +134,12 @@ func (p *parser) step() error {
 	// Only CRLF ends a line: within binary content an LF does not.
 	p.lineStart = bytes.HasSuffix(piece, []byte("\r\n")) || p.cr && piece[0] == '\n'
 	p.cr = piece[len(piece)-1] == '\r'
-	if atStart && p.boundary(piece) {
+	found := atStart && p.boundary(piece)
+	if p.state == inHeader {
+		// A header section has lines whatever follows it: newSection agrees.
+		p.lineStart = piece[len(piece)-1] == '\n'
+	}
+	if found {
 		return nil
 	}
 	switch p.state {

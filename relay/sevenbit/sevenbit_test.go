@@ -201,6 +201,9 @@ func TestNothingIsLost(t *testing.T) {
 func FuzzConvert(f *testing.F) {
 	f.Add("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\xff\r\n--b--\r\n")
 	f.Add("Subject: \xff\r\n continued\r\n\r\n\x00")
+	f.Add("0\n\r\n\xff")
+	f.Add("Content-Type: multipart/x; boundary=b\n\n--b\n\n\xff")
+	f.Add("0\r\r\n\xff: x\r\n\r\n")
 	f.Fuzz(func(t *testing.T, content string) {
 		info, err := Scan(strings.NewReader(content))
 		if err != nil {
