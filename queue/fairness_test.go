@@ -280,7 +280,12 @@ func TestBacklogOfADeadDestination(t *testing.T) {
 		}
 		dead, attempts = false, 0
 		mu.Unlock()
-		for back := time.Now(); attempts == 0; time.Sleep(time.Second) {
+		tried := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return attempts
+		}
+		for back := time.Now(); tried() == 0; time.Sleep(time.Second) {
 			if time.Since(back) > 31*time.Minute {
 				t.Fatal("it is not tried again")
 			}

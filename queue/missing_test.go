@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -39,6 +40,37 @@ func TestLastSegmentIsMissed(t *testing.T) {
 		again := open(t, w, func(o *Options) { o.Dir = dir })
 		if n := again.Stats().Messages; closed != (n == 1) {
 			t.Errorf("closed %v: %d messages after the repair", closed, n)
+		}
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A record is found again although the name of its bucket is damaged.
+func TestRepairOfBucketNames(t *testing.T) {
+	for _, name := range [][]byte{bucketMessage, bucketDelivery} {
+		q := open(t, &world{}, nil)
+		id := enqueue(t, q, "s@a.test", "x", "r@b.test")
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(q.dir, indexName)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong := bytes.Clone(name)
+		wrong[2]++
+		if err := os.WriteFile(file, bytes.ReplaceAll(b, name, wrong), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := RepairDir(t.Context(), q.dir, func(Damage) {}); err != nil {
+			t.Fatal(err)
+		}
+		again := open(t, &world{}, func(o *Options) { o.Dir = q.dir })
+		if _, err := again.Show(id); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 		if err := again.Close(); err != nil {
 			t.Error(err)

@@ -181,7 +181,7 @@ func (r *repair) keep(bucket string, e element) error {
 			return err
 		}
 		return holds.Put(e.key, e.value)
-	case bucketOf(e.key) == bucket && goodRecord(e.key, e.value):
+	case goodRecord(e.key, e.value): // which tells by itself where it belongs, should the bucket's name be damaged
 		return r.put(e.key, e.value)
 	}
 	return nil
