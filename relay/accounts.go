@@ -12,19 +12,19 @@ import (
 )
 
 // accounts are what the routes log in with.
-func (r *Relay) accounts() map[string]*account.Account {
+func accounts(c *configs.Config) map[string]*account.Account {
 	all := map[string]*account.Account{}
-	for i, c := range r.config.Routes {
+	for i, r := range c.Routes {
 		o := account.Options{
-			Username: c.Username, Mechanism: strings.ToUpper(c.Auth), PasswordFile: c.PasswordFile,
-			CertificateFile: c.ClientCertificate, KeyFile: c.ClientKey, Read: configs.ReadSecret,
+			Username: r.Username, Mechanism: strings.ToUpper(r.Auth), PasswordFile: r.PasswordFile,
+			CertificateFile: r.ClientCertificate, KeyFile: r.ClientKey, Read: configs.ReadSecret,
 		}
-		if c.TokenURL != "" {
-			name := sha256.Sum256([]byte(c.TokenURL + "\x00" + c.ClientID + "\x00" + c.Username))
+		if r.TokenURL != "" {
+			name := sha256.Sum256([]byte(r.TokenURL + "\x00" + r.ClientID + "\x00" + r.Username))
 			o.OAuth = &account.OAuth{
-				TokenURL: c.TokenURL, ClientID: c.ClientID, ClientSecretFile: c.ClientSecretFile,
-				RefreshTokenFile: c.RefreshTokenFile, Scope: c.Scope,
-				StateFile: filepath.Join(r.config.DataDir, "tokens", hex.EncodeToString(name[:16])),
+				TokenURL: r.TokenURL, ClientID: r.ClientID, ClientSecretFile: r.ClientSecretFile,
+				RefreshTokenFile: r.RefreshTokenFile, Scope: r.Scope,
+				StateFile: filepath.Join(c.DataDir, "tokens", hex.EncodeToString(name[:16])),
 			}
 		}
 		all[accountName(i)] = account.New(o)

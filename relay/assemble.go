@@ -56,7 +56,7 @@ func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort), Resolver: dns,
 		Security:     tlspolicy.New(security),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
-		Families: families(c.Delivery.AddressFamily), Accounts: r.accounts(),
+		Families: families(c.Delivery.AddressFamily), Accounts: accounts(c),
 		Log: r.log, Metrics: r.metrics,
 	}), nil
 }

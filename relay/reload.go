@@ -83,7 +83,7 @@ func (r *Relay) change(c *configs.Config) (*control.Reloaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.outbound.SetRoutes(route.NewTable(table))
+	r.outbound.SetRoutes(route.NewTable(table), accounts(merged))
 	r.enter(doors)
 	r.config = merged
 	if r.reloaded != nil {

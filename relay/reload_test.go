@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/textproto"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -170,6 +172,43 @@ func TestReloadChangesRoutes(t *testing.T) {
 	l.reload(func(c *configs.Config) { c.Routes = via(two) })
 	l.send("s@a.example", hello, "r@b.example")
 	two.Wait(1)
+}
+
+// Credentials stay with their route when others come before it, and are shown
+// to nobody else.
+func TestReloadKeepsLoginsWithTheirRoutes(t *testing.T) {
+	one := relaytest.NewSink(t, "127.0.0.5:0", relaytest.WithAuth("first", "secret-of-first"))
+	two := relaytest.NewSink(t, "127.0.0.6:0", relaytest.WithAuth("second", "secret-of-second"))
+	via := func(domain string, s *relaytest.Sink, name string) configs.Route {
+		r := configs.Route{To: domain, Via: []string{"smtp://" + s.Address()}, TLS: configs.TLSNone, Username: name}
+		if name != "" {
+			r.PasswordFile = filepath.Join(t.TempDir(), "password")
+			if err := os.WriteFile(r.PasswordFile, []byte("secret-of-"+name), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return r
+	}
+	first, second := via("one.example", one, "first"), via("two.example", two, "second")
+	l := startReloadable(t, 1, func(c *configs.Config) { c.Routes = []configs.Route{first} })
+	l.send("s@a.example", hello, "r@one.example")
+	one.Wait(1)
+	l.reload(func(c *configs.Config) { c.Routes = []configs.Route{second, first} })
+	l.send("s@a.example", hello, "r@one.example")
+	l.send("s@a.example", hello, "r@two.example")
+	one.Wait(2)
+	if m := two.Wait(1)[0]; m.User != "second" {
+		t.Errorf("came from user %q", m.User)
+	}
+	// The session that is open at the first smarthost has a login that mail has
+	// no right to any more: it is refused, and its sender is told.
+	home := relaytest.NewSink(t, "127.0.0.7:0")
+	l.reload(func(c *configs.Config) { c.Routes = []configs.Route{via("one.example", one, ""), via("*", home, "")} })
+	l.send("s@a.example", hello, "r@one.example")
+	home.Wait(1)
+	if one.Count() != 2 || two.Count() != 1 {
+		t.Errorf("%d and %d messages came", one.Count(), two.Count())
+	}
 }
 
 // Connections come all the time while the configuration changes, and each of

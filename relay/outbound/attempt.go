@@ -23,6 +23,7 @@ type attempt struct {
 	message  *queue.Message
 	delivery *queue.Delivery
 	open     []*queue.Recipient
+	routing  *routing
 	route    *route.Route
 	results  []queue.Result // one for each of open; State is Queued while it is not known
 	left     []int          // which of open have no result yet
@@ -35,7 +36,7 @@ type attempt struct {
 }
 
 func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
-	a := &attempt{outbound: o, message: m, delivery: d}
+	a := &attempt{outbound: o, routing: o.routing.Load(), message: m, delivery: d}
 	for i := range d.Recipients {
 		if d.Recipients[i].State.Open() {
 			a.left = append(a.left, len(a.open))
@@ -43,7 +44,7 @@ func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
 		}
 	}
 	a.results = make([]queue.Result, len(a.open))
-	a.route = o.lookup(&m.Envelope, a.open[0])
+	a.route = a.routing.lookup(&m.Envelope, a.open[0])
 	return a
 }
 
@@ -104,7 +105,9 @@ type hop struct {
 	secure bool
 	// protection is how sessions with the host that is being tried are secured.
 	protection tlspolicy.Protection
-	// login and certificate are what we show to the host.
+	// account is what to log in with; nil when it is what the route says, or
+	// not at all. login and certificate are what it shows to the host.
+	account     *account.Account
 	login       account.Login
 	certificate *tls.Certificate
 	renewed     bool // login is new, as the one before was refused
@@ -119,7 +122,7 @@ func (h hop) level() route.TLS {
 }
 
 func (a *attempt) hop(i int) hop {
-	h := hop{key: a.delivery.Destination, route: a.route, leg: a.route.Via[i], final: i == len(a.route.Via)-1}
+	h := hop{key: a.delivery.Destination, route: a.route, account: a.routing.accounts[a.route.Account], leg: a.route.Via[i], final: i == len(a.route.Via)-1}
 	if len(a.route.Via) > 1 {
 		h.key = fmt.Sprintf("%s leg %d", h.key, i+1)
 	}

@@ -54,6 +54,8 @@ func (z *zone) Addresses(_ context.Context, host string) ([]netip.Addr, error) {
 	return list, nil
 }
 
+func (o *Outbound) pool() *pool { return o.routing.Load().pool }
+
 // What a look-up can end in.
 func noDomain(name string) error {
 	return &resolver.Error{Kind: resolver.NoSuchDomain, Name: name, Enhanced: [3]int{5, 1, 2}}

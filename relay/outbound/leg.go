@@ -77,7 +77,7 @@ func rejection(text string) queue.Result {
 // that says nothing about the host.
 func (a *attempt) runPooled(ctx context.Context, h hop) ending {
 	for ctx.Err() == nil {
-		s := a.outbound.pool.take(h.key)
+		s := a.routing.pool.take(h.key)
 		if s == nil {
 			return again
 		}

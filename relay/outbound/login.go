@@ -76,23 +76,18 @@ type loginError struct{ err error }
 func (e loginError) Error() string { return e.err.Error() }
 func (e loginError) Unwrap() error { return e.err }
 
-// account returns the account of a leg; nil when it logs in with what the route
-// says, or not at all.
-func (o *Outbound) account(h hop) *account.Account { return o.Accounts[h.route.Account] }
-
 // withLogin adds to h what to log in with.
 func (o *Outbound) withLogin(ctx context.Context, h hop) (hop, error) {
 	h.login = account.Login{Username: h.route.Username, Password: h.route.Password}
 	if h.route.Account == "" {
 		return h, o.logins.held(h, h.login)
 	}
-	a := o.account(h)
-	if a == nil {
+	if h.account == nil {
 		return h, loginError{fmt.Errorf("there is no account %s", h.route.Account)}
 	}
 	var err error
-	if h.login, err = a.Login(ctx); err == nil {
-		h.certificate, err = a.Certificate()
+	if h.login, err = h.account.Login(ctx); err == nil {
+		h.certificate, err = h.account.Certificate()
 	}
 	if err != nil && ctx.Err() == nil {
 		err = loginError{err}
@@ -125,7 +120,7 @@ func (o *Outbound) loggedIn(h hop, err error) (renewed bool) {
 	case err == nil:
 		o.logins.take(h)
 	case ok && e.Stage == smtpclient.StageAuth && e.Reply.Permanent():
-		if a := o.account(h); a != nil && a.Refused(h.login) && !h.renewed {
+		if h.account != nil && h.account.Refused(h.login) && !h.renewed {
 			return true
 		}
 		o.logins.refuse(h, h.login, err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -100,10 +101,19 @@ func (o *Options) setDefaults() {
 // Outbound makes attempts, and sorts recipients by destination.
 type Outbound struct {
 	Options
-	routes   atomic.Pointer[route.Table]
-	pool     *pool
+	routing  atomic.Pointer[routing]
+	retired  sync.WaitGroup // pools of earlier routes that are being closed
 	breakers *breakers
 	logins   *logins
+}
+
+// routing is what belongs to one state of the configuration. An attempt ends
+// under the one it began with, and no connection, which may be logged in as
+// somebody or secured too little, outlives it.
+type routing struct {
+	table    *route.Table
+	accounts map[string]*account.Account
+	pool     *pool
 }
 
 var (
@@ -114,24 +124,33 @@ var (
 // New returns an Outbound. Close ends the connections that it keeps.
 func New(o Options) *Outbound {
 	o.setDefaults()
-	out := &Outbound{Options: o, pool: newPool(o.KeepIdle, o.MaxIdle), breakers: newBreakers(o.Log), logins: newLogins(o.Log, o.Metrics.OutboundLoginsFailing)}
-	out.routes.Store(o.Routes)
+	out := &Outbound{Options: o, breakers: newBreakers(o.Log), logins: newLogins(o.Log, o.Metrics.OutboundLoginsFailing)}
+	out.SetRoutes(o.Routes, o.Accounts)
 	return out
 }
 
 // Close closes the idle connections.
-func (o *Outbound) Close() { o.pool.close() }
+func (o *Outbound) Close() {
+	o.routing.Load().pool.close()
+	o.retired.Wait()
+}
 
-// SetRoutes changes the routes for every attempt that begins from now on.
-func (o *Outbound) SetRoutes(t *route.Table) { o.routes.Store(t) }
+// SetRoutes changes the routes, and the accounts that they name, for every
+// attempt that begins from now on.
+func (o *Outbound) SetRoutes(t *route.Table, accounts map[string]*account.Account) {
+	old := o.routing.Swap(&routing{table: t, accounts: accounts, pool: newPool(o.KeepIdle, o.MaxIdle)})
+	if old != nil {
+		o.retired.Go(old.pool.close)
+	}
+}
 
 // Destination returns what a recipient waits for.
 func (o *Outbound) Destination(e *queue.Envelope, r *queue.Recipient) string {
-	return o.lookup(e, r).Destination(r.Path)
+	return o.routing.Load().lookup(e, r).Destination(r.Path)
 }
 
-func (o *Outbound) lookup(e *queue.Envelope, r *queue.Recipient) *route.Route {
-	return o.routes.Load().Lookup(route.Mail{Sender: e.ReversePath, Recipient: r.Path, Login: e.Login, Class: cmp.Or(e.Class, queue.DefaultClass)})
+func (r *routing) lookup(e *queue.Envelope, to *queue.Recipient) *route.Route {
+	return r.table.Lookup(route.Mail{Sender: e.ReversePath, Recipient: to.Path, Login: e.Login, Class: cmp.Or(e.Class, queue.DefaultClass)})
 }
 
 // Deliver makes one attempt for the open recipients of d.

@@ -44,22 +44,22 @@ func TestPoolOrder(t *testing.T) {
 		n.sink(t, "192.0.2.1")
 		o := start(t, n, &zone{}, nil)
 		first, second, other := pooled(t, o, "a"), pooled(t, o, "a"), pooled(t, o, "b")
-		o.pool.put(first)
-		o.pool.put(other)
-		o.pool.put(second)
+		o.pool().put(first)
+		o.pool().put(other)
+		o.pool().put(second)
 		for i, want := range []*session{second, first, nil} {
-			if got := o.pool.take("a"); got != want {
+			if got := o.pool().take("a"); got != want {
 				t.Errorf("take %d: %p, want %p", i, got, want)
 			}
 		}
-		if got := o.pool.take("b"); got != other {
+		if got := o.pool().take("b"); got != other {
 			t.Errorf("of another destination: %p, want %p", got, other)
 		}
-		if len(o.pool.idle) != 0 || o.pool.count != 0 {
-			t.Errorf("%d left, counted as %d", len(o.pool.idle), o.pool.count)
+		if len(o.pool().idle) != 0 || o.pool().count != 0 {
+			t.Errorf("%d left, counted as %d", len(o.pool().idle), o.pool().count)
 		}
 		for _, s := range []*session{first, second, other} {
-			o.pool.put(s)
+			o.pool().put(s)
 		}
 	})
 }
@@ -71,11 +71,11 @@ func TestPoolExpiry(t *testing.T) {
 		n := &network{}
 		s := n.sink(t, "192.0.2.1")
 		o := start(t, n, &zone{}, nil)
-		o.pool.put(pooled(t, o, "a"))
+		o.pool().put(pooled(t, o, "a"))
 		time.Sleep(3 * time.Second)
-		again := o.pool.take("a")
-		o.pool.put(again)
-		o.pool.put(pooled(t, o, "a"))
+		again := o.pool().take("a")
+		o.pool().put(again)
+		o.pool().put(pooled(t, o, "a"))
 		time.Sleep(5*time.Second - 1)
 		synctest.Wait()
 		if s.Open() != 2 || quits(s) != 0 {
@@ -86,8 +86,8 @@ func TestPoolExpiry(t *testing.T) {
 		if s.Open() != 0 || quits(s) != 2 {
 			t.Errorf("%d open, %d quit after their time", s.Open(), quits(s))
 		}
-		if got := o.pool.take("a"); got != nil || len(o.pool.idle) != 0 || o.pool.count != 0 {
-			t.Errorf("%p taken after its time, %d left", got, o.pool.count)
+		if got := o.pool().take("a"); got != nil || len(o.pool().idle) != 0 || o.pool().count != 0 {
+			t.Errorf("%p taken after its time, %d left", got, o.pool().count)
 		}
 		if n := testutil.ToFloat64(o.Metrics.OutboundConnections); n != 0 {
 			t.Errorf("%v connections counted as open", n)
@@ -103,25 +103,25 @@ func TestPoolBounds(t *testing.T) {
 		s := n.sink(t, "192.0.2.1")
 		o := start(t, n, &zone{}, func(o *Options) { o.MaxIdle = 2 })
 		for i := range 3 {
-			o.pool.put(pooled(t, o, fmt.Sprint(i)))
+			o.pool().put(pooled(t, o, fmt.Sprint(i)))
 		}
 		synctest.Wait()
-		if s.Open() != 2 || quits(s) != 1 || o.pool.take("2") != nil {
+		if s.Open() != 2 || quits(s) != 1 || o.pool().take("2") != nil {
 			t.Errorf("%d open, %d quit with room for 2", s.Open(), quits(s))
 		}
-		worn := o.pool.take("0")
+		worn := o.pool().take("0")
 		worn.sent = maxPerSession
-		o.pool.put(worn)
+		o.pool().put(worn)
 		synctest.Wait()
 		if s.Open() != 1 || quits(s) != 2 {
 			t.Errorf("%d open, %d quit after a session carried its share", s.Open(), quits(s))
 		}
-		lost := o.pool.take("1")
+		lost := o.pool().take("1")
 		if err := lost.client.Close(); err != nil {
 			t.Error(err)
 		}
-		o.pool.put(lost)
-		if o.pool.take("1") != nil {
+		o.pool().put(lost)
+		if o.pool().take("1") != nil {
 			t.Error("a dead session was kept")
 		}
 		synctest.Wait()
@@ -157,15 +157,15 @@ func TestPoolClose(t *testing.T) {
 		s := n.sink(t, "192.0.2.1")
 		o := start(t, n, &zone{}, nil)
 		late := pooled(t, o, "a")
-		o.pool.put(pooled(t, o, "a"))
-		o.pool.put(pooled(t, o, "b"))
+		o.pool().put(pooled(t, o, "a"))
+		o.pool().put(pooled(t, o, "b"))
 		o.Close()
 		if quits(s) != 2 {
 			t.Errorf("%d sessions quit when Close returned", quits(s))
 		}
-		o.pool.put(late)
+		o.pool().put(late)
 		synctest.Wait()
-		if s.Open() != 0 || quits(s) != 3 || o.pool.take("a") != nil {
+		if s.Open() != 0 || quits(s) != 3 || o.pool().take("a") != nil {
 			t.Errorf("%d open, %d quit", s.Open(), quits(s))
 		}
 		o.Close()
@@ -180,7 +180,7 @@ func TestPoolSilentGoodbye(t *testing.T) {
 		s := n.sink(t, "192.0.2.1")
 		s.On("QUIT", relaytest.Action{Silent: true, Stall: true})
 		o := start(t, n, &zone{}, func(o *Options) { o.Timeouts = smtpclient.Timeouts{Quit: 2 * time.Second} })
-		o.pool.put(pooled(t, o, "a"))
+		o.pool().put(pooled(t, o, "a"))
 		began := time.Now()
 		o.Close()
 		if took := time.Since(began); took != 2*time.Second {

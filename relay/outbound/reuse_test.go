@@ -50,7 +50,7 @@ func TestDeadPooledConnection(t *testing.T) {
 				s := n.sink(t, "192.0.2.1")
 				o := start(t, n, two(), nil)
 				for range 2 {
-					o.pool.put(pooled(t, o, "b.example"))
+					o.pool().put(pooled(t, o, "b.example"))
 				}
 				kill(s)
 				synctest.Wait()
@@ -75,12 +75,12 @@ func TestPooledConnectionUnfit(t *testing.T) {
 		second := n.sink(t, "192.0.2.2")
 		o := start(t, n, two(), nil)
 		s := pooled(t, o, "b.example")
-		o.pool.put(s)
+		o.pool().put(s)
 		delivered(t, deliver(t, t.Context(), o, utf8, "r@b.example"))
 		if second.Count() != 1 || s.sent > 1 {
 			t.Errorf("%d messages came to the second host, %d transactions on the first's connection", second.Count(), s.sent)
 		}
-		if kept := o.pool.idle["b.example"]; !slices.Contains(kept, s) {
+		if kept := o.pool().idle["b.example"]; !slices.Contains(kept, s) {
 			t.Error("the connection was not kept")
 		}
 		delivered(t, deliver(t, t.Context(), o, ascii, "r@b.example"))
@@ -98,7 +98,7 @@ func TestDeadPooledConnectionToDeadHost(t *testing.T) {
 		n := &network{}
 		s := n.sink(t, "192.0.2.1")
 		o := start(t, n, two(), nil)
-		o.pool.put(pooled(t, o, "b.example"))
+		o.pool().put(pooled(t, o, "b.example"))
 		s.DropAll()
 		synctest.Wait()
 		n.put("192.0.2.1", nil)

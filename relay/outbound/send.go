@@ -29,7 +29,7 @@ const (
 func (a *attempt) send(ctx context.Context, h hop, s *session) ending {
 	a.reached = true
 	queue.Reached(ctx)
-	defer a.outbound.pool.put(s)
+	defer a.routing.pool.put(s)
 	for todo := slices.Clone(a.left); len(todo) > 0; {
 		n := len(todo)
 		if limit := s.client.Extensions().MaxRecipients; limit > 0 {
