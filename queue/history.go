@@ -48,14 +48,16 @@ type historyFile struct {
 	file   *os.File
 	end    int64 // where the next block goes
 	blocks []block
+	opened int64 // when it was changed last before it was opened, Unix milliseconds; 0 for a new one
 
 	checking sync.Mutex
 	checked  map[int64]error // what check said of the block at an offset
 }
 
-// openHistory opens what there is. After an error the history is off. applied is the segment of the journal that
-// the index has got to.
-func openHistory(dir string, applied uint64, o HistoryOptions, log *slog.Logger) (*history, error) {
+// openHistory opens what there is. After an error the history is off. applied is
+// the segment of the journal that the index has got to, and pending are the
+// stories in those behind it.
+func openHistory(dir string, applied uint64, pending []story, o HistoryOptions, log *slog.Logger) (*history, error) {
 	h := &history{dir: filepath.Join(dir, historyName), log: log}
 	if o.Size < 0 {
 		return h, os.RemoveAll(h.dir)
@@ -80,7 +82,7 @@ func openHistory(dir string, applied uint64, o HistoryOptions, log *slog.Logger)
 		h.files = append(h.files, f)
 	}
 	if n := len(h.files); n > 0 {
-		h.resume(h.files[n-1], applied)
+		h.resume(h.files[n-1], applied, pending)
 	}
 	h.prune(time.Now())
 	return h, nil
@@ -99,29 +101,29 @@ func (h *history) openFile(number uint64) (*historyFile, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	f := &historyFile{number: number, file: file, checked: map[int64]error{}}
-	f.scan(info.Size())
+	f := &historyFile{number: number, file: file, opened: info.ModTime().UnixMilli(), checked: map[int64]error{}}
+	f.blocks, f.end = scanBlocks(file, info.Size())
 	if f.end < info.Size() {
 		h.log.Warn("history file does not end in a whole block", "file", file.Name(), "size", info.Size(), "readable", f.end)
 	}
 	return f, nil
 }
 
-// scan finds the blocks of a file from its start, and behind a damaged one from
-// its end.
-func (f *historyFile) scan(length int64) {
-	for f.end < length {
-		b, ok := readBlock(f.file, f.end, length)
+// scanBlocks finds the blocks of a file from its start, and behind a damaged
+// one from its end. It returns where the last one ends.
+func scanBlocks(r io.ReaderAt, length int64) (blocks []block, end int64) {
+	for end < length {
+		b, ok := readBlock(r, end, length)
 		if !ok {
 			break
 		}
-		f.blocks = append(f.blocks, b)
-		f.end += int64(b.size)
+		blocks = append(blocks, b)
+		end += int64(b.size)
 	}
 	var behind []block
-	for at := length; at > f.end; {
-		b, ok := blockBefore(f.file, at, length)
-		if !ok || b.offset < f.end {
+	for at := length; at > end; {
+		b, ok := blockBefore(r, at, length)
+		if !ok || b.offset < end {
 			break
 		}
 		behind = append(behind, b)
@@ -129,27 +131,43 @@ func (f *historyFile) scan(length int64) {
 	}
 	if len(behind) > 0 {
 		slices.Reverse(behind)
-		f.blocks = append(f.blocks, behind...)
-		f.end = length
+		blocks, end = append(blocks, behind...), length
 	}
+	return blocks, end
 }
 
 // resume cuts what a crash left half done: a block that was being written, or
-// one whose checkpoint did not end and will be done again.
-func (h *history) resume(f *historyFile, applied uint64) {
+// one whose checkpoint did not end and will be done again. What stands at the
+// end and is neither is damaged; it stays as it is, for a repair.
+func (h *history) resume(f *historyFile, applied uint64, pending []story) {
+	rest, err := f.rest()
+	if err == nil && !halfWritten(rest, pending) {
+		h.over = true
+		return
+	}
 	if n := len(f.blocks); n > 0 && f.blocks[n-1].from == applied {
 		f.end = f.blocks[n-1].offset
 		f.blocks = f.blocks[:n-1]
 	}
 	// What cannot be read now may be readable another time.
-	_, err := f.file.ReadAt(make([]byte, 1), f.end)
-	if err == nil || errors.Is(err, io.EOF) {
+	if err == nil {
 		err = f.file.Truncate(f.end)
 	}
 	if err != nil {
 		h.log.Error("history file not cut", "file", f.file.Name(), "error", err.Error())
 		h.over = true
 	}
+}
+
+// rest returns what is behind the last block.
+func (f *historyFile) rest() ([]byte, error) {
+	info, err := f.file.Stat()
+	if err != nil || info.Size() <= f.end {
+		return nil, err
+	}
+	b := make([]byte, info.Size()-f.end)
+	_, err = f.file.ReadAt(b, f.end)
+	return b, err
 }
 
 // add writes the stories of one checkpoint, and makes them durable. It is
@@ -235,7 +253,12 @@ func (h *history) tooOld(at int64, now time.Time) bool {
 	return h.opts.Age > 0 && now.UnixMilli()-at > h.opts.Age.Milliseconds()
 }
 
+// newest returns when the last of a file's messages left. For one in which no
+// block can be read it is not before the file was written.
 func (f *historyFile) newest() (at int64) {
+	if len(f.blocks) == 0 {
+		return f.opened
+	}
 	for i := range f.blocks {
 		at = max(at, f.blocks[i].newest)
 	}

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"os"
+	"io"
 	"slices"
 	"sort"
 )
@@ -91,7 +91,7 @@ func (h *block) put(b []byte) {
 }
 
 // readBlock reads the head of the block at offset in a file of that length.
-func readBlock(f *os.File, offset, length int64) (h block, ok bool) {
+func readBlock(f io.ReaderAt, offset, length int64) (h block, ok bool) {
 	var b [blockHead]byte
 	if _, err := f.ReadAt(b[:], offset); err != nil {
 		return h, false
@@ -109,7 +109,7 @@ func readBlock(f *os.File, offset, length int64) (h block, ok bool) {
 }
 
 // blockBefore reads the block that ends at offset.
-func blockBefore(f *os.File, offset, length int64) (h block, ok bool) {
+func blockBefore(f io.ReaderAt, offset, length int64) (h block, ok bool) {
 	var b [blockFoot]byte
 	if offset < blockHead+blockFoot {
 		return h, false
@@ -126,7 +126,7 @@ func blockBefore(f *os.File, offset, length int64) (h block, ok bool) {
 }
 
 // check reads all entries and compares them with their checksum.
-func (h *block) check(f *os.File) error {
+func (h *block) check(f io.ReaderAt) error {
 	b := make([]byte, blockEntry*int64(h.entries)+4)
 	if _, err := f.ReadAt(b, h.entriesAt()); err != nil {
 		return err
@@ -140,7 +140,7 @@ func (h *block) check(f *os.File) error {
 func (h *block) entriesAt() int64 { return h.offset + blockHead + int64(h.stories) }
 
 // find returns the places of the stories with a key, the newest first.
-func (h *block) find(f *os.File, key uint64) (places []uint32, err error) {
+func (h *block) find(f io.ReaderAt, key uint64) (places []uint32, err error) {
 	entry := func(i int) (e keyPlace) {
 		var b [blockEntry]byte
 		if _, failed := f.ReadAt(b[:], h.entriesAt()+int64(i)*blockEntry); failed != nil {
@@ -161,7 +161,7 @@ func (h *block) find(f *os.File, key uint64) (places []uint32, err error) {
 }
 
 // story reads the story at a place.
-func (h *block) story(f *os.File, place uint32) (*Story, error) {
+func (h *block) story(f io.ReaderAt, place uint32) (*Story, error) {
 	end := int64(blockHead) + int64(h.stories)
 	var b [4]byte
 	if int64(place)+4 > end {

@@ -180,9 +180,9 @@ func sampleStory(n int, left time.Time) story {
 	return story{storyKeys(m, d), encodeStory(m.ID, left, encodeHead(m), []deliveryRow{{0, encodeDelivery(d)}}, []attemptRow{{0, 1, encodeAttempt(sampleAttempt())}})}
 }
 
-func openTestHistory(t *testing.T, dir string, applied uint64, o HistoryOptions) *history {
+func openTestHistory(t *testing.T, dir string, applied uint64, o HistoryOptions, pending ...story) *history {
 	t.Helper()
-	h, err := openHistory(dir, applied, o, slog.New(slog.DiscardHandler))
+	h, err := openHistory(dir, applied, pending, o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestTornHistory(t *testing.T) {
 			if err := errors.Join(os.Mkdir(filepath.Join(again, historyName), 0o700), os.WriteFile(filepath.Join(again, historyName, segmentName(1)), b, 0o600)); err != nil {
 				t.Fatal(err)
 			}
-			h := openTestHistory(t, again, 2, o) // the checkpoint to 3 did not end
+			h := openTestHistory(t, again, 2, o, sampleStory(5, now), sampleStory(6, now)) // the checkpoint to 3 did not end
 			if got := h.finds("r@b.test"); len(got) != 4 {
 				t.Fatalf("cut at %d, %s: found %v", cut-last.offset, what, got)
 			}

@@ -30,6 +30,9 @@ type Verification struct {
 	// Orphans are content files without a message: what a crash leaves. They
 	// are removed when they are 36 hours old.
 	Orphans int64
+	// Stories are those of messages that have left, in whole blocks of the
+	// history, and HistoryFiles the files that it has.
+	Stories, HistoryFiles int64
 	// Damages is how many things are wrong.
 	Damages int64
 }
@@ -64,6 +67,13 @@ type inspection struct {
 	free         pageSet          // pages that are in the list of free ones
 	used         pageSet
 	last         map[string][]byte // the last key of each bucket
+	// pending are stories that the journal of a stopped queue has for the
+	// history, spoilt the files of the history with something wrong in them, and
+	// historyDamages how many of the damages these are.
+	pending        []story
+	spoilt         []historyExtent
+	historyDamages int64
+	noHistory      bool // it is no directory, or cannot be read
 }
 
 // known is what is known of one message.

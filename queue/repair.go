@@ -31,12 +31,16 @@ type Repair struct {
 	// Index is where the old index is now, and Aside the file with what was
 	// damaged, if there is any; relative to the data directory.
 	Index, Aside string
+	// History is where the damaged files of the history are now, relative to the
+	// data directory. What could be read of them is still in the history.
+	History []string
 }
 
 // RepairDir makes a queue of what can be read of the one in dir, which must be
 // stopped. It writes a new index beside the old one, and gives it its name at
 // the end: a repair that is cut off has changed nothing, and can be begun
-// again. Nothing that is damaged is thrown away: see README.md.
+// again. Nothing that is damaged is thrown away: see README.md. Where only the
+// history is damaged, the index stays as it is.
 func RepairDir(ctx context.Context, dir string, found func(Damage)) (*Repair, error) {
 	lock, err := lockStopped(dir, "verify --repair")
 	if err != nil {
@@ -52,11 +56,15 @@ func RepairDir(ctx context.Context, dir string, found func(Damage)) (*Repair, er
 		defer index.Close()
 	}
 	r.Before = r.Verification
-	if err != nil || r.Damages == 0 {
-		r.Repair.Messages = r.Verification.Messages
-		return &r.Repair, err
+	r.Repair.Messages = r.Verification.Messages
+	if err == nil && r.historyDamages > 0 {
+		err = r.repairHistory()
 	}
-	if err := r.rebuild(last); err != nil {
+	if err == nil && r.Damages > r.historyDamages {
+		r.Repair.Messages = 0
+		err = r.rebuild(last)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("repair the queue in %s: %w", dir, err)
 	}
 	return &r.Repair, nil
@@ -192,7 +200,7 @@ func (r *repair) stories(last uint64) error {
 	if !r.appliedKnown || len(r.layers[0].stories) == 0 {
 		return nil
 	}
-	h, err := openHistory(r.dir, r.applied, keepHistory, slog.New(slog.DiscardHandler))
+	h, err := openHistory(r.dir, r.applied, r.layers[0].stories, keepHistory, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

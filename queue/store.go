@@ -76,17 +76,16 @@ func (s *store) recover(keep HistoryOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	applied := s.reached
-	if s.history, err = openHistory(filepath.Dir(s.journal.dir), applied, keep, log); err != nil {
-		log.Error("history not readable, going on without", "error", err.Error())
-	}
-	found := newOverlay()
+	applied, found := s.reached, newOverlay()
 	if err := s.missing(); err != nil {
 		return err
 	}
 	last, err := replay(s.journal.dir, applied, found.replay)
 	if err != nil {
 		return err
+	}
+	if s.history, err = openHistory(filepath.Dir(s.journal.dir), applied, found.stories, keep, log); err != nil {
+		log.Error("history not readable, going on without", "error", err.Error())
 	}
 	if last > applied {
 		if err := s.bringIn(found, last); err != nil {

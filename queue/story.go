@@ -94,6 +94,12 @@ func decodeStory(b []byte) (*Story, error) {
 	return s, nil
 }
 
+// id returns the queue ID of a story.
+func (s *story) id() ID {
+	d := decoder{b: s.record, at: min(1, len(s.record))}
+	return d.id()
+}
+
 // leftAt returns when the message of a story left, in Unix milliseconds.
 func (s *story) leftAt() int64 {
 	d := decoder{b: s.record, at: min(9, len(s.record))}

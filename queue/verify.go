@@ -53,16 +53,19 @@ func (in *inspection) stopped() (index *os.File, last uint64, err error) {
 	if err != nil {
 		return index, 0, err
 	}
-	in.layers = []*overlay{journal}
-	return index, last, in.everything()
+	in.layers, in.pending = []*overlay{journal}, journal.stories
+	return index, last, in.everything(in.historyFiles())
 }
 
-func (in *inspection) everything() error {
+func (in *inspection) everything(stories []historyExtent) error {
 	if err := in.records(); err != nil {
 		return err
 	}
 	in.together()
-	return in.contents()
+	if err := in.contents(); err != nil {
+		return err
+	}
+	return in.history(stories)
 }
 
 // open reads the first pages of the index.
@@ -159,7 +162,7 @@ func (q *Queue) Verify(ctx context.Context, found func(Damage)) (Verification, e
 	if err := in.running(snapshot); err != nil {
 		return in.Verification, err
 	}
-	return in.Verification, in.everything()
+	return in.Verification, in.everything(q.store.history.extents())
 }
 
 // running reads the journal's files, which must have what is in memory.

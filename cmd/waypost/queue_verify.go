@@ -30,6 +30,7 @@ type repaired struct {
 	SetAside  []string `json:"set_aside"`
 	OldIndex  string   `json:"old_index,omitempty"`
 	File      string   `json:"set_aside_file,omitempty"`
+	History   []string `json:"set_aside_history,omitempty"`
 }
 
 func (q *queueProgram) verifyCommand() *cobra.Command {
@@ -47,8 +48,8 @@ directory itself when none runs.
 With --repair, and waypost stopped, it makes a new index of everything that can
 be read. What is damaged is set aside in the folder "damaged" of the data
 directory, and the old index is kept. Where the index itself is damaged,
-messages may come back that were delivered or removed before. Then the exit code
-is 0.`,
+messages may come back that were delivered or removed before. Of a damaged file
+of the history what can be read stays in its place. Then the exit code is 0.`,
 		Example: "  waypost queue verify\n  systemctl stop waypost && waypost queue verify --repair",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -127,7 +128,7 @@ func repairQueue(ctx context.Context, dir string, found func(control.Damage), ou
 		return dataDirError(err)
 	}
 	out.Verification = control.VerificationOf(r.Before)
-	out.Repair = &repaired{Messages: r.Messages, Recovered: texts(r.Recovered), SetAside: texts(r.SetAside), OldIndex: r.Index, File: r.Aside}
+	out.Repair = &repaired{Messages: r.Messages, Recovered: texts(r.Recovered), SetAside: texts(r.SetAside), OldIndex: r.Index, File: r.Aside, History: r.History}
 	return nil
 }
 
@@ -152,8 +153,9 @@ func (q *queueProgram) printVerified(v *verified) error {
 	line := func(format string, args ...any) {
 		_, _ = fmt.Fprintf(out, format+"\n", args...) // an error is Flush's too
 	}
-	line("looked at %s, %s, %s, %s of content, %s, %s", count(v.Messages, "message"), counted(v.Deliveries, "delivery", "deliveries"),
-		count(v.Attempts, "attempt"), size(v.ContentBytes), count(v.Pages, "page"), count(v.Segments, "journal segment"))
+	line("looked at %s, %s, %s, %s of content, %s, %s, %s of the history", count(v.Messages, "message"), counted(v.Deliveries, "delivery", "deliveries"),
+		count(v.Attempts, "attempt"), size(v.ContentBytes), count(v.Pages, "page"), count(v.Segments, "journal segment"),
+		counted(v.Stories, "story", "stories"))
 	if v.Orphans > 0 {
 		line("%s without a message, which a crash leaves; removed when 36 hours old", count(v.Orphans, "content file"))
 	}
@@ -171,6 +173,9 @@ func (q *queueProgram) printVerified(v *verified) error {
 		}
 		if r.File != "" {
 			line("what is damaged is in %s", r.File)
+		}
+		for _, name := range r.History {
+			line("a damaged file of the history is %s; what can be read of it is still in the history", name)
 		}
 		if r.OldIndex != "" {
 			line("the old index is %s; remove it when nobody needs it", r.OldIndex)

@@ -30,6 +30,10 @@ type Verification struct {
 	// Pages are those of the index, Segments those of the journal.
 	Pages    int64 `json:"pages"`
 	Segments int64 `json:"segments"`
+	// Stories are those of messages that have left, HistoryFiles the files of
+	// the history.
+	Stories      int64 `json:"stories"`
+	HistoryFiles int64 `json:"history_files"`
 	// Orphans are content files without a message, which are no damage.
 	Orphans int64 `json:"orphans"`
 	// Damages is how many things are wrong.
@@ -49,7 +53,7 @@ func DamageOf(d queue.Damage) Damage {
 func VerificationOf(v queue.Verification) Verification {
 	return Verification{
 		Messages: v.Messages, Deliveries: v.Deliveries, Attempts: v.Attempts, Contents: v.Contents, ContentBytes: v.ContentBytes,
-		Pages: v.Pages, Segments: v.Segments, Orphans: v.Orphans, Damages: v.Damages,
+		Pages: v.Pages, Segments: v.Segments, Stories: v.Stories, HistoryFiles: v.HistoryFiles, Orphans: v.Orphans, Damages: v.Damages,
 	}
 }
 
