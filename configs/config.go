@@ -248,6 +248,9 @@ type Limits struct {
 	// attempt (FUTURERELEASE); 0, the default, does not offer it. Only
 	// listeners of [ModeSubmission] offer it.
 	HoldMax Duration `toml:"hold_max"`
+	// DeliverByMin is the least time within which a client may ask for its
+	// message to be delivered or returned (DELIVERBY). Default 0 (no bound).
+	DeliverByMin Duration `toml:"deliver_by_min"`
 }
 
 // Queue says how long and how often delivery is tried.

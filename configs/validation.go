@@ -146,6 +146,9 @@ func (v *validation) limits() {
 	if atLeast(v, "limits.hold_max", l.HoldMax, 0) && l.HoldMax > maxHold {
 		v.fail("limits.hold_max", "must be at most %v, not %v", maxHold, l.HoldMax)
 	}
+	if atLeast(v, "limits.deliver_by_min", l.DeliverByMin, 0) && l.DeliverByMin > maxHold {
+		v.fail("limits.deliver_by_min", "must be at most %v, not %v", maxHold, l.DeliverByMin)
+	}
 }
 
 // queue checks how long and how often delivery is tried.

@@ -45,6 +45,8 @@ func (q *Queue) attempt(ctx context.Context, w *worker, c claim) {
 		q.sched.done(key, to.name, nil)
 	case d.HoldUntil.After(now):
 		q.sched.done(key, to.name, q.hint(d)) // not even when an operator wants it
+	case d.late(now):
+		q.settle(to, m, d, Outcome{late: true})
 	case d.Next.After(now) && !wanted:
 		q.settle(to, m, d, Outcome{Interrupted: true}) // only the warning is due
 	case q.rerouted(m, d):
@@ -96,13 +98,13 @@ func (q *Queue) conclude(w *worker, m *Message, d *Delivery, out Outcome) {
 // destination that all of them wait for.
 func (q *Queue) settleWaiting(to *destination, result Result) {
 	now := time.Now()
-	overdue := func(p *RetryPolicy, begin time.Time, warned bool) (expired, any bool) {
+	overdue := func(p *RetryPolicy, d *Delivery, begin time.Time) (expired, any bool) {
 		expired = !now.Before(p.expiry(begin))
-		warn := p.warnAt(begin)
-		return expired, expired || !warned && !warn.IsZero() && !now.Before(warn)
+		warn := p.warnAt(d, begin)
+		return expired, expired || !d.Warned && !warn.IsZero() && !now.Before(warn)
 	}
 	for _, key := range q.sched.pick(to, func(c *class, it item) bool {
-		_, late := overdue(&c.Retry, it.id.Arrived(), it.warned)
+		_, late := overdue(&c.Retry, &Delivery{Warned: it.warned}, it.id.Arrived())
 		return late && it.due <= now.UnixMilli()
 	}) {
 		m, d, err := q.read(key)
@@ -110,8 +112,8 @@ func (q *Queue) settleWaiting(to *destination, result Result) {
 			q.sched.done(key, to.name, nil)
 			continue
 		}
-		expired, late := overdue(q.retry(d.Class), d.begin(), d.Warned)
-		if !late { // it was held for a later release, and is not as old as its ID
+		expired, late := overdue(q.retry(d.Class), d, d.begin())
+		if !late { // it was held for a later release, or its sender named a time for the warning
 			q.sched.done(key, to.name, q.hint(d))
 			continue
 		}

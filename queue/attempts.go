@@ -124,7 +124,7 @@ func (t *Tried) sameAs(o *Tried) bool {
 	a, b := &t.Result, &o.Result
 	return t.State == o.State && a.State == b.State && a.Reply.Code == b.Reply.Code && a.Reply.Enhanced == b.Reply.Enhanced &&
 		slices.Equal(a.Reply.Lines, b.Reply.Lines) && a.Reason == b.Reason && a.Status == b.Status && a.Host == b.Host &&
-		a.Reported == b.Reported && a.TLS == b.TLS && a.Duration == b.Duration
+		a.Reported == b.Reported && a.Relayed == b.Relayed && a.TLS == b.TLS && a.Duration == b.Duration
 }
 
 func decodeAttempt(k attemptKey, b []byte) (*Attempt, error) {

@@ -43,8 +43,9 @@ const (
 
 const (
 	flagReported = 1 << iota
+	flagRelayed
 
-	resultFlags = flagReported | flagFields
+	resultFlags = flagReported | flagRelayed | flagFields
 )
 
 func checksum(b []byte) uint32 { return checksumOf(b) }
@@ -155,7 +156,7 @@ func appendRecipient(b []byte, r *Recipient) []byte {
 
 func appendResult(b []byte, r *Result) []byte {
 	f := resultFields(r)
-	b = append(b, byte(r.State), bit(r.Reported, flagReported)|f.flag())
+	b = append(b, byte(r.State), bit(r.Reported, flagReported)|bit(r.Relayed, flagRelayed)|f.flag())
 	b = binary.AppendUvarint(b, uint64(r.Reply.Code))
 	b = appendEnhanced(b, r.Reply.Enhanced)
 	b = binary.AppendUvarint(b, uint64(len(r.Reply.Lines)))
@@ -275,7 +276,7 @@ func (d *decoder) recipient() Recipient {
 func (d *decoder) result() (r Result) {
 	r.State = State(d.octet())
 	flags := d.flags(resultFlags)
-	r.Reported = flags&flagReported != 0
+	r.Reported, r.Relayed = flags&flagReported != 0, flags&flagRelayed != 0
 	r.Reply = smtp.Reply{Code: int(d.number()), Enhanced: d.enhanced()}
 	for range min(d.number(), uint64(len(d.b))) {
 		r.Reply.Lines = append(r.Reply.Lines, d.string())

@@ -12,10 +12,10 @@ import (
 func sampleDelivery() *Delivery {
 	at := time.UnixMilli(1_700_000_000_123)
 	return &Delivery{ID: 1 << 40, Index: 7, Destination: "b.test", Size: 5, Attempts: 3, Next: at, Held: true, Warned: true,
-		Class: "bulk", Priority: -9, HoldUntil: at, Notices: 1, Recipients: []Recipient{
+		Class: "bulk", Priority: -9, HoldUntil: at, Deadline: at, Return: true, Notices: 1, Recipients: []Recipient{
 			{Path: path("r@b.test"), Notify: smtp.NotifyDelay | smtp.NotifySuccess, OriginalRecipient: "rfc822;r", State: Deferred, LastAttempt: at,
 				Last: Result{State: Deferred, Reply: smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}, Lines: []string{"greylisted", ""}},
-					Reason: "why", Status: smtp.EnhancedCode{4, 7, 1}, Host: "mx[127.0.0.1]:25", Reported: true,
+					Reason: "why", Status: smtp.EnhancedCode{4, 7, 1}, Host: "mx[127.0.0.1]:25", Reported: true, Relayed: true,
 					TLS: "TLS 1.3 TLS_AES_128_GCM_SHA256 verified", Duration: 1500 * time.Millisecond}},
 			{Path: path("q@b.test")},
 		}}

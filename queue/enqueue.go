@@ -87,6 +87,7 @@ func sortBy(m *Message, recipients []Recipient, destination func(*Recipient) str
 				ID: m.ID, Index: uint16(len(all)), Destination: to, Size: m.Size, Class: m.Class, Priority: m.Priority, HoldUntil: m.HoldUntil,
 				Next: m.begin(), Warned: m.ReversePath.IsNull(),
 			}
+			d.setDeadline(&m.Envelope)
 			open[to] = d
 			all = append(all, d)
 		}

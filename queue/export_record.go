@@ -97,6 +97,7 @@ type exportedResult struct {
 	Status   string   `json:"status,omitempty"`
 	Host     string   `json:"host,omitempty"`
 	Reported bool     `json:"reported,omitempty"`
+	Relayed  bool     `json:"relayed,omitempty"`
 	TLS      string   `json:"tls,omitempty"`
 	Duration float64  `json:"duration_seconds,omitempty"` // to the millisecond
 }
@@ -147,7 +148,7 @@ func describeRecipient(r *Recipient) exportedRecipient {
 func describeResult(r *Result) *exportedResult {
 	return &exportedResult{
 		State: r.State.String(), Code: r.Reply.Code, Enhanced: r.Reply.Enhanced.String(), Lines: r.Reply.Lines,
-		Reason: r.Reason, Status: r.Status.String(), Host: r.Host, Reported: r.Reported,
+		Reason: r.Reason, Status: r.Status.String(), Host: r.Host, Reported: r.Reported, Relayed: r.Relayed,
 		TLS: r.TLS, Duration: float64(r.Duration.Milliseconds()) / 1000,
 	}
 }

@@ -38,6 +38,8 @@ const (
 	tagDeliveryPriority
 	tagDeliveryHoldUntil
 	tagDeliveryNotices
+	tagDeliveryDeadline
+	tagDeliveryReturn
 )
 
 // Tags of a result.
@@ -160,6 +162,8 @@ func deliveryFields(d *Delivery) (f fields) {
 	f.octet(tagDeliveryPriority, byte(d.Priority))
 	f.time(tagDeliveryHoldUntil, d.HoldUntil)
 	f.number(tagDeliveryNotices, int64(d.Notices))
+	f.time(tagDeliveryDeadline, d.Deadline)
+	f.flagged(tagDeliveryReturn, d.Return)
 	return f
 }
 
@@ -173,6 +177,10 @@ func (d *Delivery) setField(tag uint64, v *decoder) (known bool) {
 		d.HoldUntil = v.time()
 	case tagDeliveryNotices:
 		d.Notices = int(v.number())
+	case tagDeliveryDeadline:
+		d.Deadline = v.time()
+	case tagDeliveryReturn:
+		d.Return = true
 	default:
 		return false
 	}

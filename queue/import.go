@@ -230,6 +230,7 @@ func (in *incoming) size() int {
 func (q *Queue) resorted(m *Message, d *Delivery) []*Delivery {
 	if d.Open() == 0 {
 		d.ID, d.Size, d.Class, d.Priority, d.HoldUntil = m.ID, m.Size, m.Class, m.Priority, m.HoldUntil
+		d.setDeadline(&m.Envelope)
 		return []*Delivery{d}
 	}
 	// Those that are final stay with the first that waits.

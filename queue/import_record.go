@@ -175,7 +175,7 @@ func (p *recordParser) originalRecipient(s string) string {
 func (p *recordParser) result(in *exportedResult) Result {
 	r := Result{
 		State: p.state("last", in.State), Reason: in.Reason, Status: p.enhanced("status", in.Status),
-		Host: smtp.Printable(in.Host), Reported: in.Reported, TLS: smtp.Printable(in.TLS),
+		Host: smtp.Printable(in.Host), Reported: in.Reported, Relayed: in.Relayed, TLS: smtp.Printable(in.TLS),
 		Duration: p.seconds("duration_seconds", in.Duration),
 	}
 	if in.Code != 0 && (in.Code < 100 || in.Code > 999) {

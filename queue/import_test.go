@@ -672,14 +672,14 @@ func TestArchiveHasEveryField(t *testing.T) {
 			Path: path("r@b.test"), Notify: smtp.NotifyDelay, OriginalRecipient: "rfc822;r@b.test", State: Deferred, LastAttempt: at,
 			Last: Result{
 				State: Deferred, Reply: smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}, Lines: []string{"later"}}, Reason: "why",
-				Status: smtp.EnhancedCode{4, 7, 0}, Host: "mx.test", Reported: true, TLS: "TLS 1.2", Duration: 1234 * time.Millisecond,
+				Status: smtp.EnhancedCode{4, 7, 0}, Host: "mx.test", Reported: true, Relayed: true, TLS: "TLS 1.2", Duration: 1234 * time.Millisecond,
 			},
 		}},
 	}}}
 	// What a delivery has of its message and of its place is not in an archive
 	// a second time; nor is what is made anew.
 	derived := map[reflect.Type][]string{
-		reflect.TypeFor[Delivery](): {"ID", "Index", "Size", "Class", "Priority", "HoldUntil", "sum"},
+		reflect.TypeFor[Delivery](): {"ID", "Index", "Size", "Class", "Priority", "HoldUntil", "Deadline", "Return", "sum"},
 		reflect.TypeFor[Attempt]():  {"Index"},
 	}
 	for _, part := range []any{e.Envelope, e.DeliverBy, *e.Deliveries[0], e.Deliveries[0].Recipients[0], e.Deliveries[0].Recipients[0].Last, e.Attempts[0], e.Attempts[0].Results[0]} {

@@ -148,6 +148,10 @@ type Result struct {
 	// Reported says that the next hop took over the duty to report success
 	// (it offers DSN; RFC 3461 §5.2.2).
 	Reported bool
+	// Relayed says that the sender is to hear that the next hop has the
+	// message, although no report of success was asked for (RFC 2852 §4): it
+	// does not keep the message's by-time, or each hop is to be traced.
+	Relayed bool
 	// TLS is how the session with Host was protected, as "TLS 1.3
 	// TLS_AES_128_GCM_SHA256 verified"; empty in clear, and where there was
 	// no session.
@@ -180,6 +184,11 @@ type Delivery struct {
 	Class     string
 	Priority  int8
 	HoldUntil time.Time
+	// Deadline is the end of the message's by-time, as long as something is to
+	// be done then: with Return the message is given up, else its sender hears
+	// of the delay. Zero means that there is none.
+	Deadline time.Time
+	Return   bool
 	// Attempts counts the attempts made so far.
 	Attempts int
 	// Notices counts the warnings that were sent between attempts.
@@ -247,4 +256,6 @@ type Outcome struct {
 	// Interrupted says that the attempt was cut short because waypost stops.
 	// What was deferred by it counts as not attempted.
 	Interrupted bool
+	// late says that nothing was attempted, because the by-time is over.
+	late bool
 }

@@ -156,6 +156,7 @@ type Queue struct {
 	failure  atomic.Pointer[error]
 	failOnce sync.Once
 	loaded   chan struct{} // closed when everything that was on disk is scheduled
+	ends     deadlines
 }
 
 // Open opens the queue in o.Dir, or makes a new one. It returns an
@@ -174,6 +175,7 @@ func Open(o Options) (*Queue, error) {
 		opts: o, dir: o.Dir, log: o.Log, metrics: o.Metrics, lock: lock,
 		classes: newClasses(o.Classes, o.Retry, o.Log),
 		room:    room{dir: o.Dir},
+		ends:    newDeadlines(),
 		ops:     make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
 		failed: make(chan struct{}), loaded: make(chan struct{}),
 	}
@@ -275,6 +277,7 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 	defer cancel()
 	var workers sync.WaitGroup
 	workers.Go(func() { q.watchClock(ctx) })
+	workers.Go(func() { q.watchDeadlines(ctx) })
 	q.sched.run(ctx, func(w *worker) {
 		workers.Go(func() { q.work(attempts, w) })
 	})
@@ -333,6 +336,9 @@ func (q *Queue) loadAll(snapshot *bolt.Tx) {
 
 // reschedule lets d be attempted, or warned about, when it is due.
 func (q *Queue) reschedule(d *Delivery) {
+	if d.awaitsDeadline() {
+		q.ends.add(d.Deadline, d.key())
+	}
 	if h := q.hint(d); h != nil {
 		q.sched.push(d.Destination, *h)
 	}

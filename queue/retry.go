@@ -55,9 +55,13 @@ func (p *RetryPolicy) next(begin time.Time, wait time.Duration, now time.Time) t
 	return next
 }
 
-// warnAt returns when the sender is warned; zero when never.
-func (p *RetryPolicy) warnAt(begin time.Time) time.Time {
-	if p.WarnAfter == 0 {
+// warnAt returns when the sender of a message whose lifetime began then is
+// warned of d; zero when never. Who named a time wants to hear of it then.
+func (p *RetryPolicy) warnAt(d *Delivery, begin time.Time) time.Time {
+	switch {
+	case !d.Deadline.IsZero() && !d.Return:
+		return d.Deadline
+	case p.WarnAfter == 0:
 		return time.Time{}
 	}
 	return begin.Add(p.WarnAfter)
@@ -65,7 +69,7 @@ func (p *RetryPolicy) warnAt(begin time.Time) time.Time {
 
 // due returns when something is to be done for d: an attempt or a warning.
 func (p *RetryPolicy) due(d *Delivery) time.Time {
-	if warn := p.warnAt(d.begin()); !d.Warned && !warn.IsZero() && warn.Before(d.Next) {
+	if warn := p.warnAt(d, d.begin()); !d.Warned && !warn.IsZero() && warn.Before(d.Next) {
 		return warn
 	}
 	return d.Next

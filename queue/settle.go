@@ -61,7 +61,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 	after := *d
 	after.Recipients = slices.Clone(d.Recipients)
 	s := &settlement{queue: q, message: m, before: d, after: &after, retry: q.retry(m.Class), now: time.Now()}
-	ended := !s.now.Before(s.retry.expiry(m.begin()))
+	ended := !s.now.Before(d.within(s.retry.expiry(m.begin())))
 	results := out.Results
 	for i := range after.Recipients {
 		r := &after.Recipients[i]
@@ -72,11 +72,17 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 		if len(results) > 0 {
 			result, results = results[0], results[1:]
 		}
+		if out.late {
+			result = r.lateResult()
+		}
 		if out.Interrupted && result.State == Deferred {
 			continue
 		}
 		s.tried = append(s.tried, i)
-		r.Last, r.LastAttempt, r.State = result, s.now, result.State
+		r.Last, r.State = result, result.State
+		if !out.late || r.LastAttempt.IsZero() {
+			r.LastAttempt = s.now
+		}
 		if r.State == Deferred && ended {
 			r.State = Expired
 		}
@@ -87,7 +93,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 		if out.RetryAfter > 0 {
 			wait = s.retry.jittered(out.RetryAfter, q.opts.Rand())
 		}
-		after.Next = s.retry.next(m.begin(), wait, s.now)
+		after.Next = d.hasten(s.retry.next(m.begin(), wait, s.now), s.now)
 	}
 	s.selectReports(out)
 	return s
@@ -96,7 +102,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 // selectReports says of whom the sender is to hear. Nothing ever answers a
 // null reverse-path (RFC 5321 §4.5.5, RFC 3461 §6.1).
 func (s *settlement) selectReports(out Outcome) {
-	warn := s.retry.warnAt(s.message.begin())
+	warn := s.retry.warnAt(s.after, s.message.begin())
 	warnNow := !s.after.Warned && !warn.IsZero() && !s.now.Before(warn)
 	if warnNow {
 		s.after.Warned = true
@@ -108,7 +114,7 @@ func (s *settlement) selectReports(out Outcome) {
 		switch r := s.after.Recipients[i]; {
 		case (r.State == Failed || r.State == Expired) && r.Notify.Failure():
 			s.failed = append(s.failed, r)
-		case r.State == Delivered && r.Notify.Success() && !r.Last.Reported:
+		case r.State == Delivered && (r.Notify.Success() && !r.Last.Reported || r.Last.Relayed && r.Notify != smtp.NotifyNever):
 			s.relayed = append(s.relayed, r)
 		}
 	}
@@ -145,7 +151,7 @@ func (s *settlement) compose() error {
 func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepared, error) {
 	draft := s.queue.NewDraft()
 	eightBit, utf8, err := s.queue.opts.Reporter.Compose(draft, Report{
-		Kind: kind, Message: s.message, Recipients: recipients, RetryUntil: s.retry.expiry(s.message.begin()),
+		Kind: kind, Message: s.message, Recipients: recipients, RetryUntil: s.before.within(s.retry.expiry(s.message.begin())),
 	})
 	if err != nil {
 		draft.Discard()

@@ -216,8 +216,9 @@ func intervals(all []configs.Duration) []time.Duration {
 // extensions are those that a listener can keep the promise of, all the way to
 // the next hop or to the report.
 func extensions(c *configs.Config, l configs.Listener) smtpserver.Extensions {
-	// Not DELIVERBY: a message that waits is not yet ended at its time.
-	x := smtpserver.Extensions{BinaryMIME: true, RequireTLS: true, Priority: true}
+	x := smtpserver.Extensions{
+		BinaryMIME: true, RequireTLS: true, Priority: true, DeliverBy: true, DeliverByMin: time.Duration(c.Limits.DeliverByMin),
+	}
 	if l.Mode == configs.ModeSubmission {
 		x.HoldMax = time.Duration(c.Limits.HoldMax) // RFC 4865 §3: for submission alone
 	}

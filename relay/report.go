@@ -38,7 +38,7 @@ func (p *reporter) report(r queue.Report) dsn.Report {
 	report := dsn.Report{
 		Kind:     map[queue.ReportKind]dsn.Kind{queue.ReportDelay: dsn.Delay, queue.ReportSuccess: dsn.Success}[r.Kind],
 		Hostname: p.hostname, To: m.ReversePath, QueueID: m.ID.String(), EnvelopeID: m.EnvelopeID,
-		Arrival: m.Arrival, Now: time.Now(), ReceivedFrom: m.Client, UTF8: m.UTF8,
+		Arrival: m.Arrival, DeliverBy: m.DeliverBy.Deadline, Now: time.Now(), ReceivedFrom: m.Client, UTF8: m.UTF8,
 	}
 	// RFC 3461 §4.3: without RET we may choose, and the whole message is of
 	// more use to its sender than its header. What was to travel under TLS alone
@@ -61,9 +61,21 @@ func recipient(r *queue.Recipient, of queue.Report) dsn.Recipient {
 	if r.Last.Reply.Code != 0 {
 		out.RemoteMTA = hostOf(r.Last.Host)
 	}
+	by := of.Message.DeliverBy
+	over := !by.Deadline.IsZero() && !time.Now().Before(by.Deadline)
 	switch {
 	case of.Kind == queue.ReportDelay:
 		out.WillRetryUntil = of.RetryUntil
+		if over && !by.Return {
+			// RFC 2852 §4.
+			out.Status, out.Reason = smtp.EnhancedCode{4, 4, 7}, "the time that was set for its delivery is over, which is still tried"
+		}
+	case r.State == queue.Delivered && r.Last.Relayed && by.Trace:
+		out.Reason = "you asked to hear of each step"
+	case r.State == queue.Delivered && r.Last.Relayed:
+		out.Reason = "it may be delivered after the time that was set, of which that host knows nothing"
+	case r.State == queue.Expired && over && by.Return:
+		out.Status, out.Reason = smtp.EnhancedCode{5, 4, 7}, "it could not be delivered within the time that was set"
 	case r.State == queue.Expired:
 		// RFC 3461 §5.2.6: the message has been tried for its lifetime.
 		out.Status = smtp.EnhancedCode{4, 4, 7}

@@ -72,28 +72,39 @@ func TestReports(t *testing.T) {
 		Last: queue.Result{Reply: smtp.NewReply(451, smtp.EnhancedCode{4, 7, 1}, "try later"), Status: smtp.EnhancedCode{4, 7, 1}, Host: "mx.b.example[192.0.2.1]:25"},
 	}
 	silent := queue.Recipient{Path: r.Path, LastAttempt: at, Last: queue.Result{Reason: "connect to mx: refused", Status: smtp.EnhancedCode{4, 4, 1}, Host: "mx[192.0.2.1]:25"}}
+	handed := r
+	handed.Last.Relayed = true
+	none, over := queue.DeliverBy{}, queue.DeliverBy{Deadline: at}
+	const date = "Deliver-By-Date: Fri, 2 Jan 2026 03:04:05 +0000"
 	for _, tc := range []struct {
 		name      string
 		kind      queue.ReportKind
 		recipient queue.Recipient
 		state     queue.State
+		by        queue.DeliverBy
 		ret       string
 		has, not  []string
 	}{
-		{"delay", queue.ReportDelay, r, queue.Deferred, "FULL",
+		{"delay", queue.ReportDelay, r, queue.Deferred, none, "FULL",
 			[]string{"Action: delayed", "Status: 4.7.1", "Will-Retry-Until: Wed, 7 Jan 2026", "Remote-MTA: dns; mx.b.example\r", "Diagnostic-Code: smtp; 451 4.7.1 try later", "Original-Recipient: rfc822; x@y", "Subject: mine"},
 			[]string{"the body"}},
-		{"failure, whole message", queue.ReportFailure, r, queue.Failed, "FULL", []string{"Action: failed", "Original-Envelope-Id: e1", "Received-From-MTA: dns; client ([192.0.2.9])", "the body"}, []string{"Will-Retry-Until"}},
-		{"failure, header only", queue.ReportFailure, r, queue.Failed, "HDRS", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
-		{"failure, REQUIRETLS", queue.ReportFailure, r, queue.Failed, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
-		{"failure, BINARYMIME", queue.ReportFailure, r, queue.Failed, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
-		{"expired", queue.ReportFailure, r, queue.Expired, "HDRS", []string{"Action: failed", "Status: 4.4.7", "Diagnostic-Code: smtp; 451"}, nil},
-		{"expired, nobody answered", queue.ReportFailure, silent, queue.Expired, "HDRS", []string{"Status: 4.4.7", "connect to mx: refused"}, []string{"Remote-MTA", "Diagnostic-Code"}},
-		{"relayed", queue.ReportSuccess, r, queue.Delivered, "HDRS", []string{"Action: relayed"}, []string{"the body", "Will-Retry-Until"}},
+		{"failure, whole message", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Original-Envelope-Id: e1", "Received-From-MTA: dns; client ([192.0.2.9])", "the body"}, []string{"Will-Retry-Until"}},
+		{"failure, header only", queue.ReportFailure, r, queue.Failed, none, "HDRS", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
+		{"failure, REQUIRETLS", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
+		{"failure, BINARYMIME", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
+		{"expired", queue.ReportFailure, r, queue.Expired, none, "HDRS", []string{"Action: failed", "Status: 4.4.7", "Diagnostic-Code: smtp; 451"}, nil},
+		{"expired, nobody answered", queue.ReportFailure, silent, queue.Expired, none, "HDRS", []string{"Status: 4.4.7", "connect to mx: refused"}, []string{"Remote-MTA", "Diagnostic-Code"}},
+		{"relayed", queue.ReportSuccess, r, queue.Delivered, none, "HDRS", []string{"Action: relayed"}, []string{"the body", "Will-Retry-Until", "Deliver-By-Date"}},
+		{"time over, still tried", queue.ReportDelay, r, queue.Deferred, over, "HDRS", []string{"Action: delayed", "Status: 4.4.7", "time that was set", date, "451 4.7.1"}, nil},
+		{"time over, returned", queue.ReportFailure, r, queue.Expired, queue.DeliverBy{Deadline: at, Return: true}, "HDRS", []string{"Action: failed", "Status: 5.4.7", date, "451 4.7.1"}, nil},
+		{"expired before its time", queue.ReportFailure, r, queue.Expired, queue.DeliverBy{Deadline: time.Now().Add(time.Hour), Return: true}, "HDRS", []string{"Status: 4.4.7"}, nil},
+		{"time is lost", queue.ReportSuccess, handed, queue.Delivered, over, "HDRS", []string{"Action: relayed", "Status: 2.0.0", date, "Handed on to the host mx.b.example: it may"}, []string{"sends no reports"}},
+		{"traced", queue.ReportSuccess, handed, queue.Delivered, queue.DeliverBy{Deadline: at, Trace: true}, "HDRS", []string{"Action: relayed", "hear of each step"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := kept(t, queue.Envelope{ReversePath: smtp.Path{Local: "s", Domain: "a.example"}, EnvelopeID: "e1", Return: tc.ret, Client: "client ([192.0.2.9])"},
 				"Subject: mine\r\n\r\nthe body\r\n")
+			m.DeliverBy = tc.by
 			m.Binary = tc.name == "failure, BINARYMIME"
 			m.RequireTLS = tc.name == "failure, REQUIRETLS"
 			tc.recipient.State = tc.state

@@ -100,6 +100,9 @@ type Report struct {
 	EnvelopeID string
 	// Arrival is when the message was received; zero leaves the field out.
 	Arrival time.Time
+	// DeliverBy is the end of the time that the sender set for the delivery;
+	// zero leaves the field out.
+	DeliverBy time.Time
 	// Now is the date of the report.
 	Now time.Time
 	// ReceivedFrom is the client that the message came from, as

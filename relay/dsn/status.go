@@ -26,6 +26,10 @@ func (c *composer) appendMessageFields(b []byte) []byte {
 	if !r.Arrival.IsZero() {
 		b = field(b, "Arrival-Date", "", message.Date(r.Arrival))
 	}
+	// A field of RFC 2852.
+	if !r.DeliverBy.IsZero() {
+		b = field(b, "Deliver-By-Date", "", message.Date(r.DeliverBy))
+	}
 	return b
 }
 

@@ -58,6 +58,10 @@ func (c *composer) appendRecipientText(b []byte, rcpt *Recipient) []byte {
 	}
 	switch action {
 	case Relayed:
+		if rcpt.Reason != "" {
+			b = wrap(b, indent, "Handed on to "+remote(rcpt)+": "+shown(rcpt.Reason)+".")
+			break
+		}
 		b = wrap(b, indent, "Handed on to "+remote(rcpt)+", which sends no reports of its own. "+
 			"This is the last that this mail system can tell.")
 	case Delivered:

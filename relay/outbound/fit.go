@@ -118,14 +118,23 @@ func (a *attempt) deliverBy(s *session, ext *smtpclient.Extensions) (string, err
 			return "", unfitError(554, smtp.EnhancedCode{5, 4, 7}, "message must be delivered in time or returned, which the host does not promise (DELIVERBY)")
 		}
 	}
-	mode := "N"
+	const most = 999_999_999 // nine digits (RFC 2852 §4)
+	seconds, mode := min(max(int64(left/time.Second), -most), most), "N"
 	if by.Return {
-		mode = "R"
+		seconds, mode = max(seconds, 1), "R"
 	}
 	if by.Trace {
 		mode += "T"
 	}
-	return fmt.Sprintf("%d;%s", int64(left/time.Second), mode), nil
+	return fmt.Sprintf("%d;%s", seconds, mode), nil
+}
+
+// tellsRelayed reports whether the sender is to hear that the host has the
+// message: it wants to follow it, or its by-time is lost there (RFC 2852 §4). A
+// mailbox server is no hop.
+func (a *attempt) tellsRelayed(s *session) bool {
+	by := a.message.DeliverBy
+	return !by.Deadline.IsZero() && !s.mailbox && (by.Trace || !s.client.Extensions().DeliverBy)
 }
 
 // refusal is an error that is a reply of our own.

@@ -81,16 +81,19 @@ func TestDeliverBy(t *testing.T) {
 		left   time.Duration
 		lmtp   bool
 		param  string
+		tells  bool   // that it was relayed
 		status string // of the failure
 	}{
-		{"returned, offered", "DELIVERBY", queue.DeliverBy{Return: true}, 2 * time.Minute, false, " BY=120;R", ""},
-		{"traced, offered", "DELIVERBY 60", queue.DeliverBy{Return: true, Trace: true}, 2 * time.Minute, false, " BY=120;RT", ""},
-		{"returned, too short", "DELIVERBY 180", queue.DeliverBy{Return: true}, 2 * time.Minute, false, "", "5.4.7"},
-		{"returned, not offered", "PIPELINING", queue.DeliverBy{Return: true}, 2 * time.Minute, false, "", "5.4.7"},
-		{"returned, too late", "DELIVERBY", queue.DeliverBy{Return: true}, -time.Minute, false, "", "5.4.7"},
-		{"returned, to a mailbox", "PIPELINING", queue.DeliverBy{Return: true}, 2 * time.Minute, true, "", ""},
-		{"told, not offered", "PIPELINING", queue.DeliverBy{}, 2 * time.Minute, false, "", ""},
-		{"told, late", "DELIVERBY", queue.DeliverBy{}, -time.Minute, false, " BY=-60;N", ""},
+		{"returned, offered", "DELIVERBY", queue.DeliverBy{Return: true}, 2 * time.Minute, false, " BY=120;R", false, ""},
+		{"traced, offered", "DELIVERBY 60", queue.DeliverBy{Return: true, Trace: true}, 2 * time.Minute, false, " BY=120;RT", true, ""},
+		{"returned, too short", "DELIVERBY 180", queue.DeliverBy{Return: true}, 2 * time.Minute, false, "", false, "5.4.7"},
+		{"returned, not offered", "PIPELINING", queue.DeliverBy{Return: true}, 2 * time.Minute, false, "", false, "5.4.7"},
+		{"returned, too late", "DELIVERBY", queue.DeliverBy{Return: true}, -time.Minute, false, "", false, "5.4.7"},
+		{"returned, to a mailbox", "PIPELINING", queue.DeliverBy{Return: true}, 2 * time.Minute, true, "", false, ""},
+		{"told, not offered", "PIPELINING", queue.DeliverBy{}, 2 * time.Minute, false, "", true, ""},
+		{"returned, within the second", "DELIVERBY", queue.DeliverBy{Return: true}, time.Millisecond, false, " BY=1;R", false, ""},
+		{"told in a lifetime", "DELIVERBY", queue.DeliverBy{}, 40 * 365 * 24 * time.Hour, false, " BY=999999999;N", false, ""},
+		{"told, late", "DELIVERBY", queue.DeliverBy{}, -time.Minute, false, " BY=-60;N", false, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			m, _ := message(t, queue.Envelope{}, short)
@@ -114,6 +117,9 @@ func TestDeliverBy(t *testing.T) {
 				delivered(t, out)
 				if got := s.Messages()[0].MailLine; got != "MAIL FROM:<s@a.example>"+row.param {
 					t.Error(got)
+				}
+				if got := out.Results[0].Relayed; got != row.tells {
+					t.Errorf("relayed is told: %t", got)
 				}
 			})
 		})

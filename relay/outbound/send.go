@@ -94,7 +94,9 @@ func (a *attempt) settle(h hop, s *session, batch []int, res smtpclient.Result, 
 			}
 			a.said[i] = failure{host: s.host, tls: s.tls, permanent: reply.Permanent(), status: reply.Status(), reply: reply}
 		default:
-			a.decide(i, resultOf(s, reply, why))
+			result := resultOf(s, reply, why)
+			result.Relayed = result.State == queue.Delivered && a.tellsRelayed(s)
+			a.decide(i, result)
 		}
 	}
 	return more

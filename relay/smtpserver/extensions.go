@@ -12,6 +12,7 @@ import (
 
 var (
 	errNeedTLS = &gosmtp.SMTPError{Code: 530, EnhancedCode: gosmtp.EnhancedCode{5, 7, 10}, Message: "Encryption needed, say STARTTLS first"}
+	errTooSoon = &gosmtp.SMTPError{Code: 555, EnhancedCode: gosmtp.EnhancedCode{5, 5, 4}, Message: "Time to deliver is less than this server can promise"}
 	errHold    = &gosmtp.SMTPError{Code: 554, EnhancedCode: gosmtp.EnhancedCode{5, 5, 4}, Message: "Release time is out of range"}
 )
 
@@ -30,6 +31,9 @@ func (s *session) extendedParam(p param, m *mailParams) *gosmtp.SMTPError {
 		m.RequireTLS, ok = true, !p.hasValue
 	case p.key == "BY" && x.DeliverBy:
 		m.more.DeliverBy, ok = parseDeliverBy(p.value)
+		if ok && m.more.DeliverBy.Mode == gosmtp.DeliverByReturn && m.more.DeliverBy.Time < x.DeliverByMin {
+			return errTooSoon
+		}
 	case p.key == "MT-PRIORITY" && x.Priority:
 		m.more.Priority, ok = parsePriority(p.value)
 	case (p.key == "HOLDFOR" || p.key == "HOLDUNTIL") && x.HoldMax > 0:

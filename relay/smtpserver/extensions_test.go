@@ -57,6 +57,7 @@ func TestMailParameters(t *testing.T) {
 		{"HOLDUNTIL=" + in(time.Minute), "250"}, {"HOLDUNTIL=" + in(2*time.Hour), "554 5.5.4"}, {"HOLDUNTIL=" + in(-time.Hour), "554 5.5.4"},
 		{"HOLDUNTIL=2030-13-01T00:00:00Z", "501 5.5.4"}, {"HOLDUNTIL=2030-01-01T00:00:00+01:00", "501 5.5.4"}, {"HOLDUNTIL=tomorrow", "501 5.5.4"},
 		{"HOLDFOR=1 HOLDUNTIL=" + in(time.Minute), "501 5.5.4"},
+		{"HOLDFOR=120 BY=119;R", "501 5.5.4"}, {"HOLDFOR=120 BY=180;R", "250"}, {"HOLDFOR=120 BY=1;N", "250"},
 		{"BODY=BINARYMIME", "250"}, {"REQUIRETLS", "530 5.7.10"},
 	} {
 		for _, on := range []bool{true, false} {
@@ -75,6 +76,22 @@ func TestMailParameters(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A server may say how much time it needs at least (RFC 2852 §4).
+func TestLeastTimeToDeliver(t *testing.T) {
+	_, address := start(t, &memory{}, func(o *Options) {
+		withAll(o)
+		o.Extensions.DeliverByMin = time.Minute
+	})
+	c := dial(t, address)
+	c.expect("220")
+	c.say("EHLO c.example\r\n")
+	if got := c.reply(); !strings.Contains(got, "|250-DELIVERBY 60|") {
+		t.Errorf("EHLO: %s", got)
+	}
+	c.say("MAIL FROM:<s@a.example> BY=59;R\r\nMAIL FROM:<s@a.example> BY=60;R\r\nRSET\r\nMAIL FROM:<s@a.example> BY=59;N\r\n")
+	c.expect("555 5.5.4", "250", "250", "250")
 }
 
 func TestBackendIsToldOfExtensions(t *testing.T) {

@@ -60,7 +60,7 @@ func (s *session) keywords() []string {
 	offer(s.canStartTLS(), "STARTTLS")
 	offer(len(mechanisms) > 0, "AUTH "+strings.Join(mechanisms, " "))
 	offer(x.RequireTLS && s.state != nil, "REQUIRETLS")
-	offer(x.DeliverBy, "DELIVERBY")
+	offer(x.DeliverBy, x.deliverBy())
 	offer(x.Priority, "MT-PRIORITY")
 	offer(x.HoldMax > 0, s.futureRelease())
 	limits := s.limits()
@@ -69,6 +69,14 @@ func (s *session) keywords() []string {
 	offer(s.mayXClient(), xclientKeyword)
 	offer(s.canExpand(), "EXPN")
 	return append(list, "VRFY", "HELP")
+}
+
+// deliverBy announces the least time, where there is one (RFC 2852 §4).
+func (x *Extensions) deliverBy() string {
+	if seconds := int64(x.DeliverByMin / time.Second); seconds > 0 {
+		return "DELIVERBY " + strconv.FormatInt(seconds, 10)
+	}
+	return "DELIVERBY"
 }
 
 // futureRelease announces how long mail is held at most, as seconds and as a

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -103,6 +104,9 @@ func (s *session) mailParams(params []param) (m mailParams, refusal *gosmtp.SMTP
 		if refusal = s.mailParam(p, &m); refusal != nil {
 			return m, refusal
 		}
+	}
+	if by := m.more.DeliverBy; by != nil && by.Mode == gosmtp.DeliverByReturn && m.more.HoldUntil.After(time.Now().Add(by.Time)) {
+		return m, errBadParam // returned before it may even leave
 	}
 	return m, nil
 }

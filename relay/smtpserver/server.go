@@ -80,7 +80,10 @@ type Extensions struct {
 	BinaryMIME bool // RFC 3030 §3
 	RequireTLS bool // RFC 8689, in sessions under TLS
 	DeliverBy  bool // RFC 2852
-	Priority   bool // RFC 6710
+	// DeliverByMin is the least time within which a message may ask to be
+	// delivered or returned; 0 is no bound.
+	DeliverByMin time.Duration
+	Priority     bool // RFC 6710
 	// HoldMax is how long FUTURERELEASE may hold a message; 0 does not offer
 	// it. Only submission may (RFC 4865 §3).
 	HoldMax time.Duration
