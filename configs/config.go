@@ -48,6 +48,9 @@ type Config struct {
 	// Routes are asked in order and the first that matches wins; without one,
 	// mail goes where the recipient's MX records say. Default none.
 	Routes []Route `toml:"route"`
+	// Replies are asked in order, and the first that matches a refusal says what it
+	// means; behind them there are built-in rules. Default none.
+	Replies []Reply `toml:"reply"`
 	// Resolver names the DNS servers.
 	Resolver Resolver `toml:"resolver"`
 	// Delivery bounds what delivery may use and reach.
@@ -368,6 +371,44 @@ type Route struct {
 	// FailoverOn are classes of replies that lead on to the next of Via, such
 	// as "4xx" or "554". Default none: only a next hop that cannot be used does.
 	FailoverOn []string `toml:"failover_on"`
+}
+
+// Values of Reply.Action.
+const (
+	// ActionDefer takes a 5yz reply for temporary.
+	ActionDefer = "defer"
+	// ActionBounce takes a 4yz reply for permanent.
+	ActionBounce = "bounce"
+	// ActionNextLeg tries the next of Route.Via.
+	ActionNextLeg = "next_leg"
+)
+
+// Reply says what some refusals of next hops mean. What is set of To to Text must
+// all match.
+type Reply struct {
+	// Name is the rule's name in logs and metrics: small letters, digits and
+	// hyphens. It must be set.
+	Name string `toml:"name"`
+	// To are recipients' domains, or ".domain" for it and all below. Default any.
+	To []string `toml:"to"`
+	// Hosts are the hosts that reply, in the same way. Default any.
+	Hosts []string `toml:"hosts"`
+	// Code are reply codes such as "450" or "4xx" and enhanced codes such as
+	// "4.7.1" or "4.7.x", of which one must match. Default any 4yz or 5yz.
+	Code []string `toml:"code"`
+	// Text is a regular expression that the reply must have; see [regexp/syntax].
+	// Default "" (any).
+	Text string `toml:"text"`
+	// Action is [ActionDefer], [ActionBounce] or [ActionNextLeg]. Default "": as
+	// the code says.
+	Action string `toml:"action"`
+	// RetryAfter is when the next attempt is made. Default 0: as Queue.Retry says.
+	RetryAfter Duration `toml:"retry_after"`
+	// Retries is after how many attempts Queue.Retry holds all the same. Default
+	// 0: never.
+	Retries int `toml:"retries"`
+	// Pause is how long nothing more is sent to the same destination. Default 0.
+	Pause Duration `toml:"pause"`
 }
 
 // Resolver names the DNS servers.

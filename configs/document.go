@@ -65,6 +65,8 @@ func (s spot) grow() spot {
 		table = newClass()
 	case []Route:
 		table = newRoute()
+	case []Reply:
+		table = Reply{}
 	}
 	s.value.Set(reflect.Append(s.value, reflect.ValueOf(table)))
 	return s.item(s.value.Len() - 1)

@@ -29,6 +29,7 @@ func (v *validation) all() {
 	v.queue()
 	v.classes()
 	v.routes()
+	v.replies()
 	v.delivery()
 	v.endpoint()
 	v.oneOf("log.format", v.config.Log.Format, FormatAuto, FormatText, FormatJSON)

@@ -68,6 +68,9 @@ type Metrics struct {
 	// OutboundLoginsFailing is the number of next hops at which our login failed
 	// when it was tried last.
 	OutboundLoginsFailing prometheus.Gauge
+	// ReplyRules counts refusals by the rule that said what they mean, by "rule"
+	// (see [Metrics.AddReplyRule]).
+	ReplyRules *prometheus.CounterVec
 	// AmbiguousEnds counts transfers whose connection was lost after the final
 	// dot and before the reply, which may lead to a duplicate.
 	AmbiguousEnds prometheus.Counter
@@ -164,6 +167,7 @@ func (m *Metrics) makeOutbound(f factory) {
 	m.OutboundLoginsFailing = f.gauge("outbound_logins_failing", "Next hops at which our login failed last.")
 	m.TLSPolicies = f.counters("tls_policies_total", "Mail hosts held against a policy for TLS.", label{"policy", tlsPolicies()}, label{"result", policyResults()})
 	m.STSFetches = f.counters("mta_sts_fetches_total", "Fetches of MTA-STS policies.", label{"result", fetchResults()})
+	m.ReplyRules = f.counters("reply_rules_total", "Refusals of hosts by the rule that said what they mean.", label{"rule", nil})
 	m.AmbiguousEnds = f.counter("ends_of_data_ambiguous_total", "Transfers whose connection was lost between the final dot and its reply.")
 }
 
@@ -183,6 +187,10 @@ func (m *Metrics) AddClass(name string) {
 		m.ClassAttempts.WithLabelValues(name, outcome)
 	}
 }
+
+// AddReplyRule makes the series of a reply rule, at zero. The configuration names
+// the rules, and so bounds them.
+func (m *Metrics) AddReplyRule(name string) { m.ReplyRules.WithLabelValues(name) }
 
 // version is that of the main module, or "(devel)" where the build did not say.
 func version() string {

@@ -48,6 +48,7 @@ func complete() (*prometheus.Registry, *Metrics) {
 	reg := prometheus.NewPedanticRegistry()
 	m := New(reg)
 	m.AddClass("default")
+	m.AddReplyRule("greylisting")
 	m.WatchQueue(func() QueueStats { return QueueStats{Classes: []ClassStats{{Name: "default"}}} })
 	return reg, m
 }

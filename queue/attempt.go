@@ -80,16 +80,25 @@ func (q *Queue) deliver(ctx context.Context, w *worker, m *Message, d *Delivery,
 // conclude settles an attempt and draws what it says about the destination.
 func (q *Queue) conclude(w *worker, m *Message, d *Delivery, out Outcome) {
 	to := w.destination
+	paused := false
 	switch {
 	case out.Interrupted:
 	case out.Unreachable:
-		q.sched.pause(w, q.opts.Rand())
+		q.sched.unreachable(w)
+		paused = true
 	default:
 		q.sched.reached(w)
+		paused = out.Pause > 0
+	}
+	if paused {
+		q.sched.pause(w, out.Pause, q.opts.Rand())
 	}
 	q.settle(to, m, d, out)
-	if out.Unreachable && !out.Interrupted {
-		q.settleWaiting(to, out.Results[0])
+	if !paused {
+		return
+	}
+	if at := slices.IndexFunc(out.Results, func(r Result) bool { return r.State == Deferred }); at >= 0 {
+		q.settleWaiting(to, out.Results[at])
 	}
 }
 

@@ -24,11 +24,12 @@ type destination struct {
 	standing  int
 	answered  time.Time // when an attempt last ended within slowAfter
 	heldSince time.Time // zero when it is not on hold
-	// pausedSince, in Unix milliseconds, is when no host took a session; 0
-	// when it is not paused. One attempt is then made at a time, until one
-	// succeeds.
+	// pausedSince, in Unix milliseconds, is when no host took a session, or when
+	// one asked for a pause; 0 when it is not paused. One attempt is then made at a
+	// time, until one succeeds.
 	pausedSince int64
-	jitter      float64 // of the pause
+	jitter      float64       // of the pause
+	asked       time.Duration // how long the pause is; 0 is the first interval of each class
 	probing     bool
 	wanted      time.Time     // when an operator asked for everything to be tried
 	wake        int64         // where it stands in timers
@@ -151,7 +152,11 @@ func (d *destination) pausedUntil(c *class) int64 {
 	if d.pausedSince == 0 {
 		return 0
 	}
-	return d.pausedSince + c.Retry.interval(1, d.jitter).Milliseconds()
+	wait := c.Retry.interval(1, d.jitter)
+	if d.asked > 0 {
+		wait = c.Retry.jittered(d.asked, d.jitter)
+	}
+	return d.pausedSince + wait.Milliseconds()
 }
 
 // next takes the first hint of a flow that has one.

@@ -253,6 +253,10 @@ type Outcome struct {
 	// RetryAfter is how long to wait with the next attempt, instead of as the
 	// retry policy says; 0 leaves it to that.
 	RetryAfter time.Duration
+	// Pause is how long nothing more is to be tried at the destination; 0 is not
+	// at all, or for the first interval of the retry policy where the destination
+	// is Unreachable.
+	Pause time.Duration
 	// Interrupted says that the attempt was cut short because waypost stops.
 	// What was deferred by it counts as not attempted.
 	Interrupted bool

@@ -6,24 +6,35 @@ import (
 
 // What attempts and operators say about destinations.
 
-// pause leaves the destination alone, for no host took a session. Attempts
-// that were under way when the first of them failed do not lengthen the pause.
-func (s *schedule) pause(w *worker, jitter float64) {
+// pause leaves the destination alone, for no host took a session or one asked for
+// that. Attempts that were under way when the first of them failed do not lengthen
+// the pause.
+func (s *schedule) pause(w *worker, asked time.Duration, jitter float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := w.destination
-	d.probing, d.standing = true, suspect
+	d.probing = true
 	if d.pausedSince < w.since.UnixMilli() {
-		d.pausedSince, d.jitter = nowMillis(), jitter
+		d.pausedSince, d.jitter, d.asked = nowMillis(), jitter, asked
 	}
 }
 
-// reached opens the destination again after a host took a session.
+// unreachable notes that no host took a session.
+func (s *schedule) unreachable(w *worker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.destination.standing = suspect
+}
+
+// reached notes that a host took a session. That opens the destination again,
+// unless a host asked for the pause after the attempt had begun.
 func (s *schedule) reached(w *worker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, now := w.destination, time.Now()
-	d.pausedSince, d.probing = 0, false
+	if d.asked == 0 || d.pausedSince < w.since.UnixMilli() {
+		d.pausedSince, d.asked, d.probing = 0, 0, false
+	}
 	switch {
 	case now.Sub(w.since) < slowAfter:
 		d.standing, d.answered = proven, now
@@ -49,7 +60,7 @@ func (s *schedule) wakeUp(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d := s.destinations[name]; d != nil && d.pausedSince != 0 {
-		d.pausedSince = 0
+		d.pausedSince, d.asked = 0, 0
 		s.place(d)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"waypost/relay/mtasts"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
+	"waypost/relay/reply"
 	"waypost/relay/route"
 	"waypost/relay/smtpserver"
 	"waypost/relay/tlspolicy"
@@ -56,7 +58,7 @@ func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort), Resolver: dns,
 		Security:     tlspolicy.New(security),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
-		Families: families(c.Delivery.AddressFamily), Accounts: accounts(c),
+		Families: families(c.Delivery.AddressFamily), Accounts: accounts(c), Replies: replies(c.Replies),
 		Log: r.log, Metrics: r.metrics,
 	}), nil
 }
@@ -73,10 +75,7 @@ func routes(all []configs.Route) ([]route.Route, error) {
 	}
 	var list []route.Route
 	for i, c := range all {
-		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Sources: addresses(c.SourceAddresses), Hello: c.Hello}
-		for _, class := range c.FailoverOn {
-			r.FailOver = append(r.FailOver, route.ReplyClass(class))
-		}
+		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Sources: addresses(c.SourceAddresses), Hello: c.Hello, FailOver: c.FailoverOn}
 		for _, s := range c.Via {
 			via, err := configs.ParseVia(s)
 			if err != nil {
@@ -90,6 +89,25 @@ func routes(all []configs.Route) ([]route.Route, error) {
 		list = append(list, r)
 	}
 	return list, nil
+}
+
+// replies are the rules about refusals.
+func replies(all []configs.Reply) reply.Rules {
+	actions := map[string]reply.Action{
+		configs.ActionDefer: reply.Defer, configs.ActionBounce: reply.Bounce, configs.ActionNextLeg: reply.NextLeg,
+	}
+	var list reply.Rules
+	for _, c := range all {
+		r := &reply.Rule{
+			Name: c.Name, Codes: c.Code, Domains: c.To, Hosts: c.Hosts, Action: actions[c.Action],
+			RetryAfter: time.Duration(c.RetryAfter), Retries: c.Retries, Pause: time.Duration(c.Pause),
+		}
+		if c.Text != "" {
+			r.Text = regexp.MustCompile(c.Text) // it was validated
+		}
+		list = append(list, r)
+	}
+	return list
 }
 
 func leg(via configs.Via) route.Leg {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,8 +134,21 @@ func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.Expla
 			out.PausedUntil = &until
 		}
 	}
+	for i, rule := range plan.Replies {
+		explained := control.ExplainedReply{Rule: rule.Name, Effect: rule.String()}
+		if i < plan.ConfiguredReplies {
+			explained.Place = e.config.Place(e.replyKey(rule.Name))
+		}
+		out.Replies = append(out.Replies, explained)
+	}
 	e.schedule(&out)
 	return out
+}
+
+// replyKey is the key of a rule about refusals.
+func (e *explainer) replyKey(name string) string {
+	at := slices.IndexFunc(e.config.Replies, func(r configs.Reply) bool { return r.Name == name })
+	return fmt.Sprintf("reply[%d]", at)
 }
 
 // schedule says when a recipient would be tried again.

@@ -17,7 +17,7 @@ import (
 // reloadable are the tables, and keys, that a reload changes. The others need a
 // restart.
 var reloadable = []string{
-	"listener", "tls", "certificate", "relay", "deny", "allow", "login", "limits", "route", "log.level",
+	"listener", "tls", "certificate", "relay", "deny", "allow", "login", "limits", "route", "reply", "log.level",
 }
 
 // Reload loads the configuration again and changes to it, without dropping a
@@ -84,6 +84,7 @@ func (r *Relay) change(c *configs.Config) (*control.Reloaded, error) {
 		return nil, err
 	}
 	r.outbound.SetRoutes(route.NewTable(table), accounts(merged))
+	r.outbound.SetReplies(replies(c.Replies))
 	r.enter(doors)
 	r.config = merged
 	if r.reloaded != nil {

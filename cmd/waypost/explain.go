@@ -172,16 +172,36 @@ func (p *explanation) recipient(r *control.ExplainedRecipient) {
 	}
 	p.field("  Destination", "%s", r.Destination)
 	if r.PausedUntil != nil {
-		p.field("  Paused", "until %s, as it could not be reached", r.PausedUntil.Format(time.RFC3339))
+		p.field("  Paused", "until %s", r.PausedUntil.Format(time.RFC3339))
 	}
 	for i := range r.NextHops {
 		p.hop(&r.NextHops[i])
 	}
+	p.replies(r.Replies)
 	var waits []string
 	for _, s := range r.RetrySeconds {
 		waits = append(waits, span(time.Duration(s*float64(time.Second))))
 	}
 	p.field("  Retry", "after %s and so on, for %s", strings.Join(waits, ", "), span(time.Duration(r.LifetimeSeconds*float64(time.Second))))
+}
+
+// replies lists the rules about refusals, those that are built in by their names.
+func (p *explanation) replies(all []control.ExplainedReply) {
+	var names []string
+	for _, rule := range all {
+		if rule.Place == "" {
+			names = append(names, rule.Rule)
+			continue
+		}
+		effect := rule.Effect
+		if effect == "" {
+			effect = "as the code says"
+		}
+		p.field("  Reply rule", "%s%s: %s", rule.Rule, at(rule.Place), effect)
+	}
+	if len(names) > 0 {
+		p.field("  Reply rule", "built in: %s", strings.Join(names, ", "))
+	}
 }
 
 func (p *explanation) hop(h *control.ExplainedHop) {

@@ -53,14 +53,26 @@ type ExplainedRecipient struct {
 	Username    string `json:"username,omitempty"`
 	Destination string `json:"destination"`
 	// PausedUntil is when the destination is tried again that could not be
-	// reached; left out where it is not paused or nothing runs.
+	// reached, or that is paused by a rule about refusals; left out where it is
+	// not paused or nothing runs.
 	PausedUntil *time.Time     `json:"paused_until,omitempty"`
 	NextHops    []ExplainedHop `json:"next_hops"`
+	// Replies are the rules about refusals that may hold for it, in order.
+	Replies []ExplainedReply `json:"replies"`
 	// RetrySeconds are the waits between attempts, of which the last repeats,
 	// without the jitter.
 	RetrySeconds     []float64 `json:"retry_seconds"`
 	LifetimeSeconds  float64   `json:"lifetime_seconds"`
 	WarnAfterSeconds float64   `json:"warn_after_seconds"`
+}
+
+// ExplainedReply is a rule about refusals.
+type ExplainedReply struct {
+	Rule string `json:"rule"`
+	// Place is where it is configured; left out where it is built in.
+	Place string `json:"place,omitempty"`
+	// Effect says what it does; "" leaves refusals at what their codes say.
+	Effect string `json:"effect,omitempty"`
 }
 
 // ExplainedHop is one next hop of a route.

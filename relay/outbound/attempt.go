@@ -9,6 +9,7 @@ import (
 
 	"waypost/queue"
 	"waypost/relay/account"
+	"waypost/relay/reply"
 	"waypost/relay/route"
 	"waypost/relay/sevenbit"
 	"waypost/relay/tlspolicy"
@@ -25,14 +26,17 @@ type attempt struct {
 	open     []*queue.Recipient
 	routing  *routing
 	route    *route.Route
-	results  []queue.Result // one for each of open; State is Queued while it is not known
-	left     []int          // which of open have no result yet
+	results  []queue.Result  // one for each of open; State is Queued while it is not known
+	waits    []time.Duration // until the next attempt, one for each of open; 0 is as usual
+	left     []int           // which of open have no result yet
 	said     map[int]failure
 	scanned  *sevenbit.Info // nil until a conversion was thought of
 	tries    int
 	reached  bool // a host took a session
 	last     failure
-	failed   bool // last is set
+	failed   bool          // last is set
+	rules    []*reply.Rule // that were met
+	pause    time.Duration // how long the destination is to be left alone
 }
 
 func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
@@ -43,7 +47,7 @@ func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
 			a.open = append(a.open, &d.Recipients[i])
 		}
 	}
-	a.results = make([]queue.Result, len(a.open))
+	a.results, a.waits = make([]queue.Result, len(a.open)), make([]time.Duration, len(a.open))
 	a.route = a.routing.lookup(&m.Envelope, a.open[0])
 	return a
 }
@@ -58,16 +62,42 @@ func (a *attempt) run(ctx context.Context) queue.Outcome {
 	}
 	unreachable := !a.reached && len(a.left) == len(a.open) && !a.last.permanent
 	for _, i := range a.left {
-		a.results[i] = a.why(i).result()
+		a.conclude(i, a.why(i))
 	}
 	for i := range a.results {
 		a.results[i].Duration = time.Since(start)
 	}
-	out := queue.Outcome{Results: a.results, Unreachable: unreachable, Interrupted: ctx.Err() != nil}
-	if !unreachable {
-		out.RetryAfter = retryAfter(a.results, a.delivery.Attempts)
+	out := queue.Outcome{Results: a.results, Unreachable: unreachable, Interrupted: ctx.Err() != nil, RetryAfter: a.retryAfter(), Pause: a.pause}
+	if unreachable {
+		// What refuses one session refuses the next one too.
+		out.Pause = max(a.pause, out.RetryAfter)
 	}
 	return out
+}
+
+// conclude gives a recipient the result of a failure.
+func (a *attempt) conclude(i int, f failure) {
+	a.results[i] = f.result()
+	if f.rule != nil {
+		a.waits[i] = f.rule.Wait(f.reply, a.delivery.Attempts)
+	}
+}
+
+// retryAfter returns how long to wait with the next attempt when every recipient
+// that is deferred was deferred by a reply that says so: the longest of these
+// waits. Zero leaves it to the usual intervals.
+func (a *attempt) retryAfter() time.Duration {
+	var longest time.Duration
+	for i := range a.results {
+		if a.results[i].State != queue.Deferred {
+			continue
+		}
+		if a.waits[i] == 0 {
+			return 0
+		}
+		longest = max(longest, a.waits[i])
+	}
+	return longest
 }
 
 // runLegs goes through the legs in their order, until no recipient is left. A
@@ -156,6 +186,17 @@ func (a *attempt) why(i int) failure {
 // decide gives a recipient its result.
 func (a *attempt) decide(i int, r queue.Result) {
 	a.results[i] = r
+	a.finish(i)
+}
+
+// refuse gives a recipient the result of a failure.
+func (a *attempt) refuse(i int, f failure) {
+	a.conclude(i, f)
+	a.finish(i)
+}
+
+// finish takes a recipient off those that are left.
+func (a *attempt) finish(i int) {
 	for at, left := range a.left {
 		if left == i {
 			a.left = append(a.left[:at:at], a.left[at+1:]...)

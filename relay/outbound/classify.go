@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"waypost/queue"
+	"waypost/relay/reply"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpclient"
 	"waypost/relay/tlspolicy"
@@ -22,6 +23,7 @@ type failure struct {
 	status    smtp.EnhancedCode
 	reply     smtp.Reply
 	reason    string
+	rule      *reply.Rule // that was met; nil for none
 }
 
 func (f failure) result() queue.Result {
@@ -78,6 +80,35 @@ func (f failure) ours() failure {
 		f.permanent, f.status = false, smtp.EnhancedCode{4, 4, 4}
 	}
 	return f
+}
+
+// ruled lets the reply rules have their say about what a host said to a
+// recipient, or to all of them.
+func (a *attempt) ruled(f failure, to *queue.Recipient) failure {
+	host, _, _ := strings.Cut(f.host, "[")
+	f.rule = a.outbound.replies.Load().Match(&reply.Refusal{Reply: f.reply, Host: host, Domain: to.Path.DomainKey()})
+	if f.rule == nil {
+		return f
+	}
+	switch {
+	case f.rule.Action == reply.Defer && f.permanent:
+		f.permanent, f.status[0] = false, 4
+	case f.rule.Action == reply.Bounce && !f.permanent:
+		f.permanent, f.status[0] = true, 5
+	}
+	a.met(f)
+	return f
+}
+
+// met notes that a rule was met, and tells it once for an attempt.
+func (a *attempt) met(f failure) {
+	a.pause = max(a.pause, f.rule.Pause)
+	a.outbound.Metrics.ReplyRules.WithLabelValues(f.rule.Name).Inc()
+	if effect := f.rule.String(); effect != "" && !slices.Contains(a.rules, f.rule) {
+		a.rules = append(a.rules, f.rule)
+		a.outbound.Log.Info("reply rule", "queue_id", a.message.ID.String(), "next_hop", a.delivery.Destination, "host", f.host,
+			"rule", f.rule.Name, "effect", effect, "reply", f.reply.String())
+	}
 }
 
 // failureOfReply makes a failure of a reply of our own, for want of an

@@ -12,7 +12,8 @@
 // is possible (fit.go): 8-bit and binary content is encoded, domains are written
 // as A-labels. It is never sent raw.
 //
-// What hosts say about the time of the next attempt is heeded (replies.go).
+// What hosts say may mean more than its code: when the next attempt is to be
+// made, or that the whole destination is to be left alone (package reply).
 //
 // The addresses of a host are raced (dial.go), and a leg that keeps failing
 // is left out while another one works (breaker.go).

@@ -2,8 +2,10 @@ package outbound
 
 import (
 	"context"
+	"slices"
 
 	"waypost/queue"
+	"waypost/relay/reply"
 	"waypost/relay/route"
 	"waypost/relay/tlspolicy"
 )
@@ -14,6 +16,10 @@ type Plan struct {
 	// Destination is what the recipient would wait for.
 	Destination string
 	Legs        []PlannedLeg
+	// Replies are the rules about refusals that may hold for it, those of the
+	// configuration first, of which there are ConfiguredReplies.
+	Replies           reply.Rules
+	ConfiguredReplies int
 }
 
 // PlannedLeg is one leg of a plan.
@@ -40,10 +46,29 @@ func (o *Outbound) Explain(ctx context.Context, e *queue.Envelope, r *queue.Reci
 	m := &queue.Message{Envelope: *e}
 	a := newAttempt(o, m, &queue.Delivery{Destination: o.Destination(e, r), Recipients: []queue.Recipient{*r}})
 	p := Plan{Route: a.route, Destination: a.delivery.Destination}
+	if slices.ContainsFunc(a.route.Via, route.Leg.Remote) {
+		p.Replies, p.ConfiguredReplies = o.repliesFor(r)
+	}
 	for i := range a.route.Via {
 		p.Legs = append(p.Legs, a.planLeg(ctx, a.hop(i)))
 	}
 	return p
+}
+
+// repliesFor returns the rules about refusals that may hold for a recipient, and
+// how many of them are configured: they come first.
+func (o *Outbound) repliesFor(r *queue.Recipient) (rules reply.Rules, configured int) {
+	all := *o.replies.Load()
+	for i, rule := range all {
+		if !rule.ForDomain(r.Path.DomainKey()) {
+			continue
+		}
+		rules = append(rules, rule)
+		if i < len(all)-len(reply.Builtin()) {
+			configured++
+		}
+	}
+	return rules, configured
 }
 
 func (a *attempt) planLeg(ctx context.Context, h hop) PlannedLeg {

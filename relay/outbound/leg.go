@@ -229,8 +229,7 @@ func (a *attempt) runTarget(ctx context.Context, h hop, host string, race raced)
 	s, err := a.outbound.connect(ctx, h, host, race.to, race.conn)
 	for {
 		if err != nil {
-			a.note(failureOf(race.to.name(host), err))
-			return other
+			return a.turnedAway(failureOf(race.to.name(host), err))
 		}
 		if end := a.send(ctx, h, s); end != again {
 			return end

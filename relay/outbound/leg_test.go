@@ -175,7 +175,7 @@ func TestFailOverOnReply(t *testing.T) {
 				if row.second != "" && row.second != "down" {
 					second.OnRcpt("blocked@b.example", row.second)
 				}
-				r := route.Route{Via: []route.Leg{hostLeg("a"), hostLeg("z")}, FailOver: []route.ReplyClass{"554", "45x"}}
+				r := route.Route{Via: []route.Leg{hostLeg("a"), hostLeg("z")}, FailOver: []string{"554", "45x"}}
 				out := deliver(t, t.Context(), start(t, n, z, via(r)), m, "r@b.example", "blocked@b.example", "never@b.example")
 				want(t, out.Results[0], queue.Delivered, "2.0.0", "250")
 				if r := out.Results[1]; r.State != row.state {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/account"
+	"waypost/relay/reply"
 	"waypost/relay/route"
 	"waypost/relay/smtpclient"
 	"waypost/relay/tlspolicy"
@@ -57,6 +59,8 @@ type Options struct {
 	// TLS is the base of each connection's configuration; nil is Go's own
 	// defaults. The name to verify is set for each host.
 	TLS *tls.Config
+	// Replies say what refusals mean, before the built-in rules.
+	Replies reply.Rules
 	// Accounts are what routes log in with, by the name in Route.Account.
 	Accounts map[string]*account.Account
 	// Families says which addresses are used; the zero value is both, IPv6
@@ -103,6 +107,7 @@ type Outbound struct {
 	Options
 	routing  atomic.Pointer[routing]
 	retired  sync.WaitGroup // pools of earlier routes that are being closed
+	replies  atomic.Pointer[reply.Rules]
 	breakers *breakers
 	logins   *logins
 }
@@ -126,6 +131,7 @@ func New(o Options) *Outbound {
 	o.setDefaults()
 	out := &Outbound{Options: o, breakers: newBreakers(o.Log), logins: newLogins(o.Log, o.Metrics.OutboundLoginsFailing)}
 	out.SetRoutes(o.Routes, o.Accounts)
+	out.SetReplies(o.Replies)
 	return out
 }
 
@@ -142,6 +148,15 @@ func (o *Outbound) SetRoutes(t *route.Table, accounts map[string]*account.Accoun
 	if old != nil {
 		o.retired.Go(old.pool.close)
 	}
+}
+
+// SetReplies changes the rules about refusals for every one from now on.
+func (o *Outbound) SetReplies(rules reply.Rules) {
+	all := append(slices.Clone(rules), reply.Builtin()...)
+	for _, rule := range all {
+		o.Metrics.AddReplyRule(rule.Name)
+	}
+	o.replies.Store(&all)
 }
 
 // Destination returns what a recipient waits for.

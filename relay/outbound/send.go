@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"waypost/queue"
+	"waypost/relay/reply"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpclient"
 )
@@ -68,8 +69,7 @@ func (a *attempt) transact(ctx context.Context, h hop, s *session, batch []int) 
 	case err != nil:
 		e, ok := errors.AsType[*smtpclient.Error](err)
 		if !(ok && e.Scope == smtpclient.ScopeTransaction) && !slices.ContainsFunc(res.Recipients, decided) {
-			a.note(why)
-			return nil, other
+			return nil, a.turnedAway(why)
 		}
 	case res.Local:
 		a.note(failureOfReply(s.host, res.Recipients[0]).over(s.tls))
@@ -88,18 +88,46 @@ func (a *attempt) settle(h hop, s *session, batch []int, res smtpclient.Result, 
 		case taken && tooMany(reply):
 			// RFC 5321 §4.5.3.1.10: the rest goes in another transaction.
 			more = append(more, i)
-		case !h.final && !res.Ambiguous && h.route.FailsOver(reply.Code):
+		case !decided(reply):
+			// What became of the session decides.
+			a.refuse(i, a.ruled(why, a.open[i]))
+		case reply.Positive():
+			a.decide(i, queue.Result{
+				State: queue.Delivered, Reply: reply, Status: reply.Status(), Host: s.host, TLS: s.tls,
+				Reported: s.client.Extensions().DSN, Relayed: a.tellsRelayed(s),
+			})
+		default:
+			f := a.ruled(failure{host: s.host, tls: s.tls, permanent: reply.Permanent(), status: reply.Status(), reply: reply}, a.open[i])
+			if h.final || res.Ambiguous || !leadsOn(h, f) {
+				a.refuse(i, f)
+				continue
+			}
 			if a.said == nil {
 				a.said = map[int]failure{}
 			}
-			a.said[i] = failure{host: s.host, tls: s.tls, permanent: reply.Permanent(), status: reply.Status(), reply: reply}
-		default:
-			result := resultOf(s, reply, why)
-			result.Relayed = result.State == queue.Delivered && a.tellsRelayed(s)
-			a.decide(i, result)
+			a.said[i] = f
 		}
 	}
 	return more
+}
+
+// leadsOn reports whether the next leg is to be tried after a refusal.
+func leadsOn(h hop, f failure) bool {
+	return f.rule != nil && f.rule.Action == reply.NextLeg || reply.MatchAny(h.route.FailOver, f.reply)
+}
+
+// turnedAway deals with a host that refused the session, or lost it: another one
+// may be tried, unless a rule says that this is the end of it.
+func (a *attempt) turnedAway(f failure) ending {
+	if f = a.ruled(f, a.open[a.left[0]]); f.rule != nil && f.rule.Action == reply.Bounce {
+		for _, i := range a.left {
+			a.conclude(i, f)
+		}
+		a.left, a.reached = nil, true
+		return done
+	}
+	a.note(f)
+	return other
 }
 
 func tooMany(r smtp.Reply) bool {
@@ -107,22 +135,6 @@ func tooMany(r smtp.Reply) bool {
 }
 
 func decided(r smtp.Reply) bool { return r.Code != 0 }
-
-// resultOf translates the reply that decided a recipient. Without one, what
-// became of the session decides.
-func resultOf(s *session, reply smtp.Reply, why failure) queue.Result {
-	if !decided(reply) {
-		return why.result()
-	}
-	r := queue.Result{State: queue.Deferred, Reply: reply, Status: reply.Status(), Host: s.host, TLS: s.tls}
-	switch {
-	case reply.Positive():
-		r.State, r.Reported = queue.Delivered, s.client.Extensions().DSN
-	case reply.Permanent():
-		r.State = queue.Failed
-	}
-	return r
-}
 
 // misfit deals with a message that cannot be sent over s. Another host may take
 // it, unless it could not be read.

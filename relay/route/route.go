@@ -54,8 +54,9 @@ type Route struct {
 	Sources []netip.Addr
 	// Hello is our name in EHLO; empty is the one that all routes share.
 	Hello string
-	// FailOver are the replies that lead on to the next leg; see [ReplyClass].
-	FailOver []ReplyClass
+	// FailOver are the codes of replies that lead on to the next leg, with x for
+	// any digit: "4xx", "45x" or "554".
+	FailOver []string
 
 	// Index is the place of the route in its table, from 1; 0 is that of delivery
 	// by MX without a route. The table sets it.

@@ -69,15 +69,3 @@ func TestLookupByLoginAndClass(t *testing.T) {
 		}
 	}
 }
-
-func TestReplyClass(t *testing.T) {
-	for class, codes := range map[ReplyClass]map[int]bool{
-		"4xx": {450: true, 421: true, 550: false, 0: false}, "55x": {550: true, 554: true, 541: false}, "554": {554: true, 555: false},
-	} {
-		for code, want := range codes {
-			if got := class.Has(code); got != want {
-				t.Errorf("%s has %d: %v", class, code, got)
-			}
-		}
-	}
-}

@@ -1,0 +1,89 @@
+package queue
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestPauseThatAHostAskedFor: one refusal keeps everything else from being tried,
+// for as long as it says, and then one message finds out.
+func TestPauseThatAHostAskedFor(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		begin := time.Now()
+		w.answer = func(_ *Message, d *Delivery) Outcome {
+			switch name := d.Recipients[0].Path.Local; {
+			case name == "slow": // it began before the pause, and says nothing about it
+				time.Sleep(time.Minute)
+			case d.Destination == "b.test":
+				out := all(d, deferred("blocked"))
+				out.Pause = time.Hour
+				return out
+			}
+			return all(d, Result{State: Delivered})
+		}
+		q := open(t, w, func(o *Options) { o.Retry.Lifetime = 150 * time.Minute })
+		defer running(t, q)()
+		enqueue(t, q, "s@a.test", "x\r\n", "slow@b.test")
+		synctest.Wait()
+		first := enqueue(t, q, "s@a.test", "x\r\n", "first@b.test")
+		synctest.Wait()
+		time.Sleep(2 * time.Minute)
+		for i := range 50 {
+			enqueue(t, q, "s@a.test", "x\r\n", fmt.Sprintf("r%d@b.test", i))
+		}
+		enqueue(t, q, "s@a.test", "x\r\n", "other@c.test")
+		synctest.Wait()
+		if e, err := q.Show(first); err != nil || q.WaitsUntil(e.Deliveries[0]).Sub(begin).Round(time.Second) != time.Hour {
+			t.Errorf("waits until %v, %v", q.WaitsUntil(e.Deliveries[0]), err)
+		}
+		if len(w.tried("other")) != 1 {
+			t.Error("another destination was paused, too")
+		}
+		time.Sleep(140 * time.Minute) // one attempt each hour
+		synctest.Wait()
+		tried := func() (n int) {
+			for i := range 50 {
+				n += len(w.tried(fmt.Sprintf("r%d", i)))
+			}
+			return n + len(w.tried("first"))
+		}
+		if got := tried(); got != 3 {
+			t.Errorf("%d attempts, want one before and two after a pause", got)
+		}
+		// What is too old by then ends behind the next refusal, untried.
+		time.Sleep(40 * time.Minute)
+		synctest.Wait()
+		if s := q.Stats(); s.Messages != 0 || len(w.reported()) != 51 || tried() != 4 {
+			t.Errorf("%d wait, %d reports, %d attempts", s.Messages, len(w.reported()), tried())
+		}
+	})
+}
+
+// TestPauseEndedByOperator: who asks for an attempt gets it.
+func TestPauseEndedByOperator(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.answer = func(_ *Message, d *Delivery) Outcome {
+			out := all(d, deferred("blocked"))
+			out.Pause = time.Hour
+			return out
+		}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		synctest.Wait()
+		for want := 2; want < 5; want++ {
+			time.Sleep(time.Minute)
+			if want%2 == 0 {
+				q.RetryDestination("b.test")
+			} else if n, err := q.RetryNow(Filter{}); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			synctest.Wait()
+			if got := len(w.tried("r")); got != want {
+				t.Fatalf("%d attempts, want %d", got, want)
+			}
+		}
+	})
+}
