@@ -1,38 +1,11 @@
 package queue
 
 import (
-	"errors"
 	"io"
-	"strings"
 	"time"
 
 	"waypost/metrics"
-	"waypost/relay/smtp"
 )
-
-// Filter selects messages. Its zero value selects all; what is set must all
-// apply.
-type Filter struct {
-	// IDs selects these messages.
-	IDs []ID
-	// ToDomain selects messages with an open recipient in this domain; with a
-	// dot in front, in it or below it.
-	ToDomain string
-	// From selects by reverse-path: a mailbox, a domain with or without @ in
-	// front, or "<>".
-	From string
-	// OlderThan selects messages that arrived at least so long ago.
-	OlderThan time.Duration
-	// Destination selects messages that wait for this next hop.
-	Destination string
-	// State is "queued", "deferred" or "held": a recipient must be that. What
-	// waits for a destination on hold is held.
-	State string
-	// By says whose wish a change is, and selects nothing.
-	By string
-
-	held func(destination string) bool // set by the queue
-}
 
 // Entry is a message with its deliveries, as an operator sees it.
 type Entry struct {
@@ -50,128 +23,6 @@ type Entry struct {
 // damaged is the entry of a message that cannot be read.
 func damaged(id ID) Entry {
 	return Entry{ID: id, Envelope: Envelope{Arrival: id.Arrived()}, Damaged: true}
-}
-
-// byContent reports whether f asks for something that a damaged message does
-// not tell.
-func (f *Filter) byContent() bool {
-	return f.ToDomain != "" || f.From != "" || f.Destination != "" || f.State != ""
-}
-
-func (f *Filter) match(e *Entry) bool {
-	if f.OlderThan > 0 && time.Since(e.Arrival) < f.OlderThan {
-		return false
-	}
-	if f.From != "" && !f.matchFrom(e) {
-		return false
-	}
-	if f.ToDomain == "" && f.Destination == "" && f.State == "" {
-		return true
-	}
-	for _, d := range e.Deliveries {
-		for i := range d.Recipients {
-			if f.matchRecipient(d, &d.Recipients[i]) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (f *Filter) matchFrom(e *Entry) bool {
-	switch path := e.ReversePath; {
-	case f.From == "<>":
-		return path.IsNull()
-	case path.IsNull():
-		return false
-	case strings.LastIndexByte(f.From, '@') > 0:
-		return strings.EqualFold(path.String(), f.From)
-	default:
-		return strings.EqualFold(path.DomainKey(), strings.TrimPrefix(f.From, "@"))
-	}
-}
-
-func (f *Filter) matchRecipient(d *Delivery, r *Recipient) bool {
-	if !r.State.Open() {
-		return false
-	}
-	if domain := r.Path.DomainKey(); f.ToDomain != "" && !strings.EqualFold(domain, f.ToDomain) &&
-		!(f.ToDomain[0] == '.' && smtp.HasSuffixFold("."+domain, f.ToDomain)) {
-		return false
-	}
-	if f.Destination != "" && f.Destination != d.Destination {
-		return false
-	}
-	held := d.Held || f.held != nil && f.held(d.Destination)
-	switch f.State {
-	case "":
-		return true
-	case "held":
-		return held
-	default:
-		return !held && r.State.String() == f.State
-	}
-}
-
-// maxScan is how many messages a list looks at before it lets changes through.
-const maxScan = 500
-
-// List returns up to limit messages after the given ID, oldest first, and
-// whether there may be more.
-func (q *Queue) List(f Filter, after ID, limit int) (entries []Entry, more bool, err error) {
-	f.held = q.sched.isHeld
-	if len(f.IDs) > 0 {
-		err = q.store.view(func(v *view) error {
-			return q.listIDs(v, f, after, func(e Entry) { entries = append(entries, e) })
-		})
-		return entries, false, err
-	}
-	next := after + 1
-	for next != 0 && err == nil {
-		err = q.store.view(func(v *view) error {
-			from, scanned := next, 0
-			next = 0
-			return v.each(from, func(id ID) bool {
-				more = len(entries) == limit
-				switch {
-				case more, f.OlderThan > 0 && time.Since(id.Arrived()) < f.OlderThan:
-					return false // full, or only younger ones follow
-				case scanned == maxScan:
-					next = id
-					return false
-				}
-				scanned++
-				e, err := q.entry(v, id)
-				switch {
-				case err == nil && f.match(&e):
-					entries = append(entries, e)
-				case errors.Is(err, ErrDamaged) && !f.byContent():
-					entries = append(entries, damaged(id))
-				}
-				return true
-			})
-		})
-	}
-	return entries, more, err
-}
-
-func (q *Queue) listIDs(v *view, f Filter, after ID, found func(Entry)) error {
-	for _, id := range f.IDs {
-		if id <= after {
-			continue
-		}
-		e, err := q.entry(v, id)
-		switch {
-		case errors.Is(err, ErrDamaged):
-			found(damaged(id))
-		case errors.Is(err, ErrUnknown):
-		case err != nil:
-			return err
-		case f.match(&e):
-			found(e)
-		}
-	}
-	return nil
 }
 
 // entry reads one message with its deliveries.

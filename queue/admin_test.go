@@ -1,11 +1,13 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,7 +46,7 @@ func TestListFilters(t *testing.T) {
 			ids = append(ids, enqueue(t, q, fmt.Sprintf("s%d@a%d.test", i, i%2), "x\r\n", fmt.Sprintf("r@b%d.test", i%5)))
 			time.Sleep(time.Minute)
 		}
-		null := enqueue(t, q, "", "x\r\n", "r@b0.test")
+		null := enqueue(t, q, "", "xx\r\n", "r@b0.test")
 		synctest.Wait()
 		if n, err := q.Hold(Filter{IDs: []ID{ids[1]}}); n != 1 || err != nil {
 			t.Fatalf("hold: %d, %v", n, err)
@@ -64,6 +66,16 @@ func TestListFilters(t *testing.T) {
 			{"old", Filter{OlderThan: 8*time.Minute + time.Second}, ids[:2]},
 			{"held", Filter{State: "held"}, []ID{ids[1]}},
 			{"queued", Filter{State: "queued"}, nil},
+			{"to mailbox", Filter{To: "R@b0.test"}, []ID{ids[0], ids[5], null}},
+			{"young", Filter{YoungerThan: 90 * time.Second}, []ID{ids[9], null}},
+			{"up to", Filter{UpTo: ids[2]}, ids[:3]},
+			{"up to, of IDs", Filter{UpTo: ids[2], IDs: []ID{ids[3], ids[1]}}, ids[1:2]},
+			{"large", Filter{LargerThan: 4}, []ID{null}},
+			{"small", Filter{SmallerThan: 4, YoungerThan: 90 * time.Second}, ids[9:]},
+			{"class", Filter{Class: DefaultClass, OlderThan: 9 * time.Minute}, ids[:2]},
+			{"another class", Filter{Class: "other"}, nil},
+			{"reply", Filter{Reply: "LATE", OlderThan: 9 * time.Minute}, ids[:2]},
+			{"another reply", Filter{Reply: "never"}, nil},
 			{"deferred and old", Filter{State: "deferred", OlderThan: 8*time.Minute + time.Second}, ids[:1]},
 		} {
 			if got := listed(t, q, tc.f); fmt.Sprint(got) != fmt.Sprint(tc.want) {
@@ -98,6 +110,40 @@ func TestLongList(t *testing.T) {
 	}
 	if entries, more, err := q.List(Filter{}, 0, maxScan); err != nil || !more || len(entries) != maxScan {
 		t.Errorf("a page of as many: %d entries, %v, %v", len(entries), more, err)
+	}
+}
+
+// TestScanIsCutIntoPieces looks at a few messages at a time, stops where it is
+// told to, and still sees each once.
+func TestScanIsCutIntoPieces(t *testing.T) {
+	q := open(t, &world{}, nil)
+	defer q.Close()
+	var want, got []ID
+	for i := range 2*maxScan + 7 {
+		id := enqueue(t, q, fmt.Sprintf("s@a%d.test", i%3), "x\r\n", "r@b.test")
+		if i%3 == 0 {
+			want = append(want, id)
+		}
+	}
+	looked, pieces := 0, 0
+	for after, more := ID(0), true; more; pieces++ {
+		done, err := q.Scan(t.Context(), Filter{From: "a0.test"}, after, 250, func(e *Entry) bool {
+			got = append(got, e.ID)
+			return len(got)%50 != 0
+		})
+		if err != nil || done.Looked > 250 {
+			t.Fatalf("%+v, %v", done, err)
+		}
+		looked += done.Looked
+		after, more = done.Next, done.Next != 0
+	}
+	if !slices.Equal(got, want) || looked != 2*maxScan+7 || pieces < 3 {
+		t.Errorf("%d messages of %d after a look at %d, in %d pieces", len(got), len(want), looked, pieces)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if done, err := q.Scan(ctx, Filter{}, 0, 1000, func(*Entry) bool { return true }); !errors.Is(err, context.Canceled) || done.Looked > maxScan {
+		t.Errorf("after its end: %+v, %v", done, err)
 	}
 }
 

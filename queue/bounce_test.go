@@ -68,6 +68,26 @@ func TestBounce(t *testing.T) {
 	})
 }
 
+// What waits for a destination on hold is held, also when it is bounced.
+func TestBounceOfWhatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := open(t, &world{answer: func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }}, nil)
+		defer running(t, q)()
+		enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		enqueue(t, q, "s@a.test", "x\r\n", "r@c.test")
+		synctest.Wait()
+		if _, _, err := q.HoldDestination("b.test"); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := q.Bounce(Filter{State: "deferred", ToDomain: "b.test"}, "x"); n != 0 || err != nil {
+			t.Errorf("deferred: %d, %v", n, err)
+		}
+		if n, err := q.Bounce(Filter{State: "held"}, "x"); n != 1 || err != nil {
+			t.Errorf("held: %d, %v, want 1", n, err)
+		}
+	})
+}
+
 // Rerouting happens at once, and only where routes have changed.
 func TestReroute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

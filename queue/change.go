@@ -67,7 +67,7 @@ type alter func(d *Delivery, selected func(*Recipient) bool) bool
 // change applies a change to every delivery with a selected recipient.
 func (q *Queue) change(f Filter, how alter) (int, error) {
 	changed := 0
-	f.held = q.sched.isHeld
+	f = q.filter(f)
 	var after ID
 	for {
 		entries, more, err := q.List(f, after, changePage)

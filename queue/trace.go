@@ -79,11 +79,15 @@ func (q *Queue) traceOne(id ID, found *traces) error {
 // traceQueued looks at every message in the queue, and lets changes through now
 // and then.
 func (q *Queue) traceQueued(k *traceKey, found *traces) error {
+	var recent []ID
 	for next := ID(1); next != 0; {
 		err := q.store.view(func(v *view) error {
 			from, scanned := next, 0
+			if from == 1 {
+				recent = v.recent(from)
+			}
 			next = 0
-			return v.each(from, func(id ID) bool {
+			return v.eachOf(recent, from, func(id ID) bool {
 				if scanned++; scanned > maxScan {
 					next = id
 					return false

@@ -119,9 +119,21 @@ func (v *view) deliveries(id ID) []deliveryRow {
 // each calls f with the messages from one on, oldest first, until f returns
 // false.
 func (v *view) each(from ID, f func(ID) bool) error {
+	return v.eachOf(v.recent(from), from, f)
+}
+
+// recent returns the messages from one on that the overlays know of, in order.
+func (v *view) recent(from ID) []ID {
 	recent := slices.Concat(v.store.active.ids(from), v.store.frozen.ids(from))
 	slices.Sort(recent)
-	recent = slices.Compact(recent)
+	return slices.Compact(recent)
+}
+
+// eachOf is each for a look that takes many views: it needs not sort what is
+// recent for every one of them. Messages that came later may be left out.
+func (v *view) eachOf(recent []ID, from ID, f func(ID) bool) error {
+	at, _ := slices.BinarySearch(recent, from)
+	recent = recent[at:]
 	tx := v.index()
 	if tx == nil {
 		return v.err
