@@ -80,7 +80,7 @@ func retryAll(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = client.Change(ctx, control.Retry, control.Selection{All: true})
+	_, err = client.Change(ctx, control.Retry, control.Selection{All: true}, nil)
 	return errors.Join(err, client.Close())
 }
 

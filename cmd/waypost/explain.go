@@ -52,7 +52,7 @@ would be temporary or not.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&e.dataDir, "data-dir", "", "the data `directory` of the running waypost (default that of the configuration)")
+	e.dataDirFlag(flags)
 	flags.StringVar(&e.question.From, "from", "", "the sender's `address` (default the null reverse-path)")
 	flags.StringVar(&e.question.Client, "client", "", "the IP `address` of the client")
 	flags.StringVar(&e.question.Login, "login", "", "the `name` by which the client has logged in")

@@ -25,8 +25,7 @@ and 69 when none runs.`,
 			return q.connect(cmd.Context(), q.health)
 		},
 	}
-	cmd.Flags().StringVar(&q.dataDir, "data-dir", "",
-		"the data `directory` of the running waypost (default that of the configuration)")
+	q.dataDirFlag(cmd.Flags())
 	return cmd
 }
 

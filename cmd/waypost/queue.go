@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"waypost/relay"
 	"waypost/relay/control"
@@ -16,6 +17,17 @@ import (
 type queueProgram struct {
 	*program
 	dataDir string // of --data-dir; "" is that of the configuration
+	offline bool   // of --offline
+}
+
+// dataDirFlag adds the flag by which the running waypost is found.
+func (q *queueProgram) dataDirFlag(flags *pflag.FlagSet) {
+	flags.StringVar(&q.dataDir, "data-dir", "", "the data `directory` of the running waypost (default that of the configuration)")
+}
+
+// offlineFlag adds the flag that goes without one.
+func (q *queueProgram) offlineFlag(flags *pflag.FlagSet) {
+	flags.BoolVar(&q.offline, "offline", false, "open the queue of a waypost that is not running, instead of asking one that is")
 }
 
 func (p *program) queueCommand() *cobra.Command {
@@ -27,21 +39,28 @@ func (p *program) queueCommand() *cobra.Command {
 
 The running waypost is found by its data directory: that of the same
 configuration, or the one that --data-dir names. It answers to root and to the
-user it runs as.`,
+user it runs as.
+
+With --offline the queue of a waypost that is stopped is opened here, by the user
+it runs as. Nothing is delivered.`,
 		Args: onlySubcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&q.dataDir, "data-dir", "",
-		"the data `directory` of the running waypost (default that of the configuration)")
+	q.dataDirFlag(cmd.PersistentFlags())
+	q.offlineFlag(cmd.PersistentFlags())
 	cmd.AddCommand(q.listCommand(), q.showCommand(), q.catCommand(), q.statsCommand(), q.verifyCommand(), q.compactCommand(), q.backupCommand())
 	cmd.AddCommand(q.changeCommands()...)
 	cmd.AddCommand(q.exportCommand(), q.importCommand())
 	return cmd
 }
 
-// connect finds the running waypost and lets work talk to it. A signal ends
-// what is under way, and work says how far it came.
+// connect finds the running waypost, or opens the queue of one that is not where
+// that is wanted, and lets work talk to it. A signal ends what is under way, and
+// work says how far it came.
 func (q *queueProgram) connect(ctx context.Context, work func(context.Context, *control.Client) error) error {
+	if q.offline {
+		return q.connectOffline(ctx, work)
+	}
 	client, err := q.dial()
 	if err != nil {
 		return err

@@ -9,15 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"waypost/cmd/waypost/internal/terminal"
-	"waypost/queue"
 	"waypost/relay/control"
 )
 
 // exportOptions are the flags of queue export.
 type exportOptions struct {
 	selectFlags
-	hold   bool
-	output string
+	hold, dryRun bool
+	output       string
 }
 
 func (q *queueProgram) exportCommand() *cobra.Command {
@@ -49,11 +48,17 @@ then 65.`,
 				return err
 			}
 			s.IDs = ids
+			if o.dryRun {
+				return q.reachAny(cmd.Context(), func(ctx context.Context, c *control.Client) error {
+					return q.countSelected(ctx, c, changeVerb{done: "exported"}, s, false)
+				})
+			}
 			return q.export(cmd.Context(), o, &control.ExportRequest{Selection: s, Hold: o.hold})
 		},
 	}
 	o.add(cmd)
 	cmd.Flags().BoolVar(&o.hold, "hold", false, "put the messages on hold")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say how many messages fit")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "-", "write to this new `file`; - is standard output")
 	return cmd
 }
@@ -87,16 +92,8 @@ func (q *queueProgram) export(ctx context.Context, o *exportOptions, r *control.
 
 // exportTo writes the archive, whoever has the queue.
 func (q *queueProgram) exportTo(ctx context.Context, r *control.ExportRequest, w io.Writer) (done *control.Exported, err error) {
-	err = q.reach(ctx, func(ctx context.Context, c *control.Client) (err error) {
+	err = q.reachAny(ctx, func(ctx context.Context, c *control.Client) (err error) {
 		done, err = c.Export(ctx, r, w)
-		return err
-	}, func(ctx context.Context, opened *queue.Queue) error {
-		o, err := r.Options()
-		if err != nil {
-			return err
-		}
-		all, err := opened.Export(ctx, w, o)
-		done = control.NewExported(all)
 		return err
 	})
 	return done, err

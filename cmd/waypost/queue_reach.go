@@ -18,8 +18,11 @@ import (
 )
 
 // reach lets work have the queue: online with the running waypost, offline
-// with the data directory when none is running.
+// with the data directory when none is running, or --offline says so.
 func (q *queueProgram) reach(ctx context.Context, online func(context.Context, *control.Client) error, offline func(context.Context, *queue.Queue) error) error {
+	if q.offline {
+		return stopped(q.openStopped(ctx, offline))
+	}
 	client, err := q.dial()
 	if err == nil {
 		return q.with(ctx, client, online)
@@ -27,20 +30,59 @@ func (q *queueProgram) reach(ctx context.Context, online func(context.Context, *
 	if _, ok := errors.AsType[*control.NotRunningError](err); !ok {
 		return err
 	}
-	c, failed := q.config()
-	if failed != nil {
-		return failed
+	failed := q.openStopped(ctx, offline)
+	if errors.Is(failed, relay.ErrNoQueue) {
+		return &codedError{exitUnavailable, fmt.Errorf("%w, and there is no queue in it either", err)}
+	}
+	return failed
+}
+
+// connectOffline opens the queue and lets work talk to this process about it.
+func (q *queueProgram) connectOffline(ctx context.Context, work func(context.Context, *control.Client) error) error {
+	return stopped(q.openStopped(ctx, locally(work)))
+}
+
+// reachAny is reach for work that is the same for both.
+func (q *queueProgram) reachAny(ctx context.Context, work func(context.Context, *control.Client) error) error {
+	return q.reach(ctx, work, locally(work))
+}
+
+// locally lets work ask this process about the queue that it has opened.
+func locally(work func(context.Context, *control.Client) error) func(context.Context, *queue.Queue) error {
+	return func(ctx context.Context, opened *queue.Queue) error {
+		client := control.Local(opened)
+		return errors.Join(work(ctx, client), client.Close())
+	}
+}
+
+// stopped says what keeps a queue from being opened that was said to be stopped.
+func stopped(err error) error {
+	if used, ok := errors.AsType[*queue.InUseError](err); ok {
+		return fmt.Errorf("%w\nleave out --offline to ask the waypost that has it", used)
+	}
+	if errors.Is(err, relay.ErrNoQueue) {
+		return &codedError{exitUnavailable, err}
+	}
+	return err
+}
+
+// openStopped opens the queue that is meant, until a signal comes.
+func (q *queueProgram) openStopped(ctx context.Context, work func(context.Context, *queue.Queue) error) error {
+	c, err := q.config()
+	if err != nil {
+		return err
 	}
 	if q.dataDir != "" {
 		c.DataDir = q.dataDir
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	failed = q.open(ctx, c, offline)
-	if errors.Is(failed, relay.ErrNoQueue) {
-		return &codedError{exitUnavailable, fmt.Errorf("%w, and there is no queue in it either", err)}
+	if err := q.open(ctx, c, work); errors.Is(err, relay.ErrNoQueue) {
+		return fmt.Errorf("%w in %s", err, c.DataDir)
+	} else if err != nil {
+		return err
 	}
-	return failed
+	return nil
 }
 
 // open opens the queue of a waypost that is not running.

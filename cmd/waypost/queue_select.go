@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,51 +17,74 @@ import (
 
 // selectFlags are the flags that choose messages.
 type selectFlags struct {
-	toDomain, destination, from, state string
-	olderThan                          configs.Duration
+	to, toDomain, destination, from, class, state, reply string
+	olderThan, youngerThan                               configs.Duration
+	largerThan, smallerThan                              configs.Size
 }
 
 func (f *selectFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.toDomain, "to-domain", "", "only messages that wait for a recipient in this `domain`")
+	flags.StringVar(&f.to, "to", "", "only messages that wait for this `recipient`")
+	flags.StringVar(&f.toDomain, "to-domain", "", "only messages that wait for a recipient in this `domain`; .example.org is example.org and what is below it")
 	flags.StringVar(&f.destination, "destination", "", "only messages that wait for this `next hop`, as the list shows it")
 	flags.StringVar(&f.from, "from", "", "only messages from this `sender`: an address, a domain, or <> for reports")
-	flags.Var(&age{&f.olderThan}, "older-than", "only messages that came at least this `duration` ago, such as 90m or 2d")
+	flags.Var(&textFlag{&f.olderThan, "duration"}, "older-than", "only messages that came at least this `duration` ago, such as 90m or 2d")
+	flags.Var(&textFlag{&f.youngerThan, "duration"}, "younger-than", "only messages that came less than this `duration` ago")
+	flags.Var(&textFlag{&f.largerThan, "size"}, "larger-than", "only messages of at least this `size`, such as 500kB or 2MB")
+	flags.Var(&textFlag{&f.smallerThan, "size"}, "smaller-than", "only messages of less than this `size`")
+	flags.StringVar(&f.class, "class", "", "only messages of this message `class`; \"default\" is that of messages without one")
 	flags.StringVar(&f.state, "state", "", "only messages with a recipient in this `state`: queued, deferred or held")
+	flags.StringVar(&f.reply, "reply", "", "only messages with a recipient whose last reply has this `text` in it")
+	complete(cmd, "state", states())
+}
+
+// complete has the shell complete the values of a flag.
+func complete(cmd *cobra.Command, flag string, values []string) {
 	// It fails only for a flag that is not there.
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(states(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func states() []string {
 	return []string{control.StateQueued, control.StateDeferred, control.StateHeld}
 }
 
+// oneOf checks a flag that takes one of some words.
+func oneOf(flag, value string, words []string) error {
+	if slices.Contains(words, value) {
+		return nil
+	}
+	last := len(words) - 1
+	return usageError("--%s is %s or %s, and not %q%s", flag, strings.Join(words[:last], ", "), words[last], value, meant("", value, slices.Clone(words)))
+}
+
 // selection checks the flags.
 func (f *selectFlags) selection() (control.Selection, error) {
-	if f.state != "" && !slices.Contains(states(), f.state) {
-		return control.Selection{}, usageError("--state is queued, deferred or held, and not %q%s", f.state, meant("", f.state, states()))
+	if f.state != "" {
+		if err := oneOf("state", f.state, states()); err != nil {
+			return control.Selection{}, err
+		}
 	}
 	return control.Selection{
-		ToDomain: f.toDomain, Destination: f.destination, From: f.from, State: f.state, OlderThanSeconds: time.Duration(f.olderThan).Seconds(),
+		To: f.to, ToDomain: f.toDomain, Destination: f.destination, From: f.from, Class: f.class, State: f.state, Reply: f.reply,
+		OlderThanSeconds: time.Duration(f.olderThan).Seconds(), YoungerThanSeconds: time.Duration(f.youngerThan).Seconds(),
+		LargerThan: int64(f.largerThan), SmallerThan: int64(f.smallerThan),
 	}, nil
 }
 
-// age is a duration as a flag.
-type age struct{ d *configs.Duration }
-
-// Set reads the flag's value.
-func (a *age) Set(s string) error { return a.d.UnmarshalText([]byte(s)) }
-
-// String is the value; without one it is nothing, so that no default is shown.
-func (a *age) String() string {
-	if a.d == nil || *a.d == 0 {
-		return ""
-	}
-	return a.d.String()
+// textFlag is a flag whose value reads and writes itself.
+type textFlag struct {
+	value encoding.TextUnmarshaler
+	noun  string
 }
 
+// Set reads the flag's value.
+func (f *textFlag) Set(s string) error { return f.value.UnmarshalText([]byte(s)) }
+
+// String is nothing, so that no default is shown.
+func (f *textFlag) String() string { return "" }
+
 // Type is what a value is called in help texts.
-func (*age) Type() string { return "duration" }
+func (f *textFlag) Type() string { return f.noun }
 
 // checkIDs refuses what cannot be queue IDs before anything is done.
 func checkIDs(ids []string) error {

@@ -5,38 +5,102 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"waypost/cmd/waypost/internal/terminal"
 	"waypost/relay/control"
 	"waypost/relay/smtp"
 )
 
+// statsOptions are the flags of queue stats.
+type statsOptions struct {
+	selectFlags
+	by    string
+	limit int
+	json  bool
+}
+
+// byNothing leaves out what takes a look at every message.
+const byNothing = "none"
+
 func (q *queueProgram) statsCommand() *cobra.Command {
-	asJSON := false
+	o := &statsOptions{}
+	groupings := append(control.Groupings(), byNothing)
 	cmd := &cobra.Command{
 		Use:   "stats",
-		Short: "Count what is in the queue",
+		Short: "Count what is in the queue, how old it is, and why it waits",
 		Long: `Counts what is in the queue: messages, the recipients that wait by their state,
-and the next hops that they wait for. The same figures are metrics. With --json
-it is one object.`,
+and the next hops that they wait for. The same figures are metrics.
+
+Then comes a table of the recipients that wait, by next hop and by age: one column
+for each time that the age has doubled, as Postfix's qshape has it. And the most
+frequent reasons why they wait, in which what differs from message to message is
+left out. With filters, it is only of the messages that fit. That takes a look at
+every message; --by none leaves it out.
+
+With --json it is one object. Its fields are described in the documentation of
+package waypost/relay/control.`,
+		Example: `  waypost queue stats
+  waypost queue stats --by domain --limit 50
+  waypost queue stats --by sender --state deferred`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := o.selection()
+			if err == nil {
+				err = oneOf("by", o.by, groupings)
+			}
+			if err == nil && (o.limit < 1 || o.limit > 1000) {
+				err = usageError("--limit is from 1 to 1000, and not %d", o.limit)
+			}
+			if err != nil {
+				return err
+			}
+			s.Limit = o.limit
 			return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
-				s, err := c.Stats(ctx)
-				switch {
-				case err != nil:
-					return err
-				case asJSON:
-					return printJSON(q.stdout, s)
-				}
-				return q.printStats(s)
+				return q.stats(ctx, c, o, s)
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	o.add(cmd)
+	cmd.Flags().StringVar(&o.by, "by", "destination", "one line for each of `these`: "+strings.Join(groupings, ", "))
+	cmd.Flags().IntVar(&o.limit, "limit", 20, "at most this `number` of lines and of reasons")
+	complete(cmd, "by", groupings)
+	cmd.Flags().BoolVar(&o.json, "json", false, "one JSON object")
 	return cmd
+}
+
+func (q *queueProgram) stats(ctx context.Context, c *control.Client, o *statsOptions, s control.Selection) error {
+	var all struct {
+		*control.Stats
+		Shape *control.Shape `json:"shape,omitempty"`
+	}
+	var err error
+	if all.Stats, err = c.Stats(ctx); err != nil {
+		return err
+	}
+	if !o.json {
+		if err := q.printStats(all.Stats); err != nil {
+			return err
+		}
+	}
+	if o.by != byNothing && (all.Messages > 0 || o.json) {
+		progress := terminal.NewProgress(q.stderr)
+		all.Shape, err = c.Shape(ctx, control.ShapeRequest{Selection: s, By: o.by}, looked(progress))
+		progress.Done()
+		if err != nil {
+			return err
+		}
+	}
+	if o.json {
+		return printJSON(q.stdout, all)
+	}
+	if all.Shape == nil {
+		return nil
+	}
+	return q.printShape(all.Shape)
 }
 
 func (q *queueProgram) printStats(s *control.Stats) error {

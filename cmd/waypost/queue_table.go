@@ -40,6 +40,7 @@ type listTable struct {
 	widths [columnLast]int
 	reply  int // the longest so far
 	n      int
+	sum    control.Counted
 }
 
 func newListTable(out io.Writer, width int) *listTable { return &listTable{out: out, width: width} }
@@ -57,6 +58,9 @@ func (t *listTable) page(messages []control.Message) error {
 	now := time.Now()
 	for i := range messages {
 		rows = append(rows, newRow(&messages[i], now))
+		t.sum.Messages++
+		t.sum.Bytes += messages[i].Size
+		t.sum.Recipients += int64(messages[i].Waiting())
 	}
 	t.n += len(messages)
 	t.measure(rows)
@@ -160,16 +164,23 @@ func (t *listTable) line(r row) string {
 	return line
 }
 
-func (t *listTable) end(more bool) error {
-	text := "\n" + count(t.n, "message")
+func (t *listTable) end(all *control.Counted, next string) error {
+	text := "\n" + totals(&t.sum)
 	switch {
-	case more:
-		text += " shown, and there may be more: raise --limit to see them"
 	case t.n == 0:
 		text = "no message in the queue fits"
+	case next != "":
+		text += " shown; the next page: --after " + next
+	case all != nil && all.Messages > t.sum.Messages:
+		text += " shown, of " + totals(all)
 	}
 	_, err := fmt.Fprintln(t.out, text)
 	return outputError(err)
+}
+
+// totals is what messages come to.
+func totals(c *control.Counted) string {
+	return fmt.Sprintf("%s, %s, %s", count(c.Messages, "message"), count(c.Recipients, "recipient"), size(c.Bytes))
 }
 
 // pad makes s exactly w characters long.

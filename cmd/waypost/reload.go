@@ -38,7 +38,7 @@ read again whenever their files change, and need no reload.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&q.dataDir, "data-dir", "", "the data `directory` of the running waypost (default that of the configuration)")
+	q.dataDirFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }

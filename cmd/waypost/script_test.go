@@ -28,7 +28,6 @@ func TestMain(m *testing.M) {
 //	send FROM TO… FILE       submit the file to $SMTP; sets $ID
 //	dangle                   begin a message on $SMTP, and leave it there
 //	onterminal COLUMNS command…  run a command on a terminal so wide; what it
-//	                         printed is then in the file terminal.out
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -50,7 +49,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "onterminal": onTerminal, "send": send, "dangle": dangle,
+			"code": code, "onterminal": onTerminal, "answer": answer, "send": send, "dangle": dangle,
 			"start": start, "await": await, "signal": sendSignal, "hangup": hangUp, "finish": finish, "crash": crash,
 		},
 		RequireExplicitExec: true,

@@ -117,10 +117,10 @@ func (p *program) sendmail(ctx context.Context, in io.Reader, a sendmail.Argumen
 	case sendmail.Session:
 		return p.session(in, server(c))
 	case sendmail.List:
-		return q.list(ctx, &listOptions{})
+		return q.list(ctx, &listOptions{sort: oldestFirst})
 	case sendmail.Flush:
 		return q.connect(ctx, func(ctx context.Context, c *control.Client) error {
-			return q.change(ctx, c, changeVerbs()[0], control.Selection{All: true})
+			return q.change(ctx, c, changeVerbs()[0], control.Selection{All: true}, false)
 		})
 	case sendmail.Aliases:
 		return nil

@@ -17,12 +17,29 @@ func onTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil || len(args) < 2 {
 		ts.Fatalf("usage: [!] onterminal COLUMNS command...")
 	}
-	near, far, err := openTerminal(uint16(columns))
+	runOnTerminal(ts, neg, uint16(columns), "", args[1:])
+}
+
+func answer(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: [!] answer TEXT command...")
+	}
+	runOnTerminal(ts, neg, 80, args[0]+"\n", args[1:])
+}
+
+// runOnTerminal runs a command on a terminal on which something was typed.
+func runOnTerminal(ts *testscript.TestScript, neg bool, columns uint16, typed string, args []string) {
+	near, far, err := openTerminal(columns)
 	ts.Check(err)
 	defer near.Close()
-	cmd := exec.Command(args[1], args[2:]...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = environment(ts)
 	cmd.Stdout, cmd.Stderr = far, far
+	if typed != "" {
+		cmd.Stdin = far
+		_, err := io.WriteString(near, typed)
+		ts.Check(err)
+	}
 	ts.Check(cmd.Start())
 	ts.Check(far.Close())
 	text, err := io.ReadAll(near)

@@ -38,8 +38,8 @@ first. With --json it is one object for each message.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&q.dataDir, "data-dir", "",
-		"the data `directory` of the running waypost (default that of the configuration)")
+	q.dataDirFlag(cmd.Flags())
+	q.offlineFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object for each message")
 	cmd.Flags().IntVar(&limit, "limit", 20, "the greatest `number` of messages, up to 1000")
 	return cmd

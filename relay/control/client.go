@@ -30,44 +30,52 @@ type Client struct {
 	http *http.Client
 	// first is the connection that Dial made, until it is taken.
 	first chan net.Conn
+	end   func() // what else Close has to do; nil for nothing
 }
 
 // Dial connects to the control socket at path. When nobody answers there the
 // error is a *NotRunningError; when the socket may not be used it wraps
 // fs.ErrPermission. After Dial, Close must be called.
 func Dial(path string) (*Client, error) {
-	c := &Client{path: path, first: make(chan net.Conn, 1)}
+	c := &Client{path: path}
 	conn, err := c.dial(context.Background())
 	if err != nil {
 		return nil, err
 	}
+	c.connectBy(c.dial)
 	c.first <- conn
+	return c, nil
+}
+
+// connectBy has the client make its connections with dial.
+func (c *Client) connectBy(dial func(context.Context) (net.Conn, error)) {
+	c.first = make(chan net.Conn, 1)
 	c.http = &http.Client{Transport: &http.Transport{
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connection(ctx) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			select {
+			case conn := <-c.first:
+				return conn, nil
+			default:
+				return dial(ctx)
+			}
+		},
 		ResponseHeaderTimeout:  answerTimeout,
 		MaxResponseHeaderBytes: 8 << 10,
 		MaxIdleConns:           1,
 	}}
-	return c, nil
 }
 
 // Close ends all connections.
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()
+	if c.end != nil {
+		defer c.end()
+	}
 	select {
 	case conn := <-c.first:
 		return conn.Close()
 	default:
 		return nil
-	}
-}
-
-func (c *Client) connection(ctx context.Context) (net.Conn, error) {
-	select {
-	case conn := <-c.first:
-		return conn, nil
-	default:
-		return c.dial(ctx)
 	}
 }
 

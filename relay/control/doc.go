@@ -7,13 +7,23 @@
 // it. What is said on it, and nothing else:
 //
 //	POST /v1/list                      Selection → List, one page
+//	POST /v1/count                     Selection → Progress…, Counted
+//	POST /v1/sort                      SortRequest → Progress…, Sorted
+//	POST /v1/shape                     ShapeRequest → Progress…, Shape
 //	POST /v1/{retry|hold|release|remove|bounce|reroute}  Selection → Changed, one page
 //	                                   or, with a destination alone, of a next hop itself
 //	GET  /v1/messages/{id}             → Message
 //	GET  /v1/messages/{id}/content     → the content, as it is on disk
 //	GET  /v1/stats                     → Stats
+//	GET  /v1/health                    → Health
+//	POST /v1/trace                     TraceRequest → Trace
+//	POST /v1/explain                   Question → Explanation
+//	POST /v1/reload                    → Reloaded
 //	POST /v1/export                    ExportRequest → an archive, and Exported in a trailer
 //	POST /v1/import?hold=…             an archive → Imported
+//	POST /v1/verify                    → Damage…, Verification
+//	POST /v1/compact                   → Compacted
+//	POST /v1/backup                    a directory → BackedUp
 //
 // An error is a Problem with a status of 400 or above. Whatever may be long
 // comes in pages, so that no request keeps the queue busy for long, and so

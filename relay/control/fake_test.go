@@ -28,7 +28,7 @@ type fake struct {
 
 	mu      sync.Mutex
 	asked   []queue.Filter // by changes
-	limits  []int          // by List
+	pages   []int          // what Scan has found
 	fail    error          // of everything
 	failAt  int            // fail only from this change on, counted from 1
 	changed func(queue.Filter) int
@@ -42,21 +42,28 @@ type fake struct {
 	imported queue.Imported
 }
 
-func (f *fake) List(filter queue.Filter, after queue.ID, limit int) (found []queue.Entry, more bool, err error) {
+func (f *fake) Scan(_ context.Context, filter queue.Filter, after queue.ID, looks int, found func(*queue.Entry) bool) (done queue.Scanned, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.limits = append(f.limits, limit)
-	for _, e := range f.entries {
+	n, full := 0, false
+	defer func() { f.pages = append(f.pages, n) }()
+	for i := range f.entries {
+		e := &f.entries[i]
 		if e.ID <= after || len(filter.IDs) > 0 && !slices.Contains(filter.IDs, e.ID) {
 			continue
 		}
-		if len(found) == limit && len(filter.IDs) == 0 {
-			return found, true, nil
+		if full || done.Looked == looks {
+			return done, nil
 		}
-		found = append(found, e)
+		done.Looked, done.Next = done.Looked+1, e.ID
+		full = !found(e)
+		n++
 	}
-	return found, false, f.error(0)
+	done.Next = 0
+	return done, f.error(0)
 }
+
+func (f *fake) Newest() queue.ID { return queue.ID(len(f.entries)) }
 
 func (f *fake) Show(id queue.ID) (queue.Entry, error) {
 	for _, e := range f.entries {

@@ -14,7 +14,8 @@ import (
 
 // adminQueue is what the socket needs of the queue.
 type adminQueue interface {
-	List(f queue.Filter, after queue.ID, limit int) ([]queue.Entry, bool, error)
+	Scan(ctx context.Context, f queue.Filter, after queue.ID, looks int, found func(*queue.Entry) bool) (queue.Scanned, error)
+	Newest() queue.ID
 	Show(id queue.ID) (queue.Entry, error)
 	Content(id queue.ID) (io.ReadCloser, error)
 	WaitsUntil(d *queue.Delivery) time.Time
@@ -71,6 +72,9 @@ func newHandler(q adminQueue, reload func() (*Reloaded, error), explain func(con
 	answer("POST /v1/explain", func(r *http.Request) (any, error) { return h.explain(r, explain) })
 	answer("POST /v1/reload", func(*http.Request) (any, error) { return reload() })
 	answer("GET /v1/health", h.health)
+	mux.HandleFunc("POST /v1/count", h.count)
+	mux.HandleFunc("POST /v1/sort", h.sort)
+	mux.HandleFunc("POST /v1/shape", h.shape)
 	mux.HandleFunc("GET /v1/messages/{id}/content", h.content)
 	mux.HandleFunc("POST /v1/export", h.export)
 	mux.HandleFunc("POST /v1/import", h.imports)
@@ -121,6 +125,23 @@ func parseID(s string) (queue.ID, error) {
 		return 0, badRequest("%.40q is %v", s, err)
 	}
 	return id, nil
+}
+
+// readJSON reads a request, all of it or nothing.
+func readJSON(body io.Reader, v any) error {
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil && d.More() {
+		err = errors.New("there is more than one value")
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return err
+	}
+	if err != nil {
+		return badRequest("the request is not understood: %v", err)
+	}
+	return nil
 }
 
 // writeJSON answers with v.

@@ -58,8 +58,8 @@ const summaryTrailer = "Waypost-Summary"
 // maxNamed is how many IDs a summary names: a client reads no long trailers.
 const maxNamed = 50
 
-// NewExported describes what the queue says of an export.
-func NewExported(e queue.Exported) *Exported {
+// newExported describes what the queue says of an export.
+func newExported(e queue.Exported) *Exported {
 	return &Exported{
 		Messages: e.Messages, Bytes: e.Bytes, Held: e.Held,
 		Damaged: len(e.Damaged), DamagedIDs: named(e.Damaged), Unknown: len(e.Unknown), UnknownIDs: named(e.Unknown),
@@ -106,7 +106,7 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).Flush() // the client need not wait for the first message
 	done, err := h.queue.Export(r.Context(), patientWriter{w}, o)
 	// A few short fields always become JSON.
-	summary, _ := json.Marshal(NewExported(done))
+	summary, _ := json.Marshal(newExported(done))
 	w.Header().Set(summaryTrailer, string(summary))
 	if err != nil {
 		text, _ := json.Marshal(problemOf(err))

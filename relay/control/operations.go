@@ -58,13 +58,14 @@ func (c *Client) Content(ctx context.Context, id string, w io.Writer) error {
 	return problem
 }
 
-// List returns the selected messages in pages, oldest first, until there are no
-// more or limit messages (0 is no limit) were listed. The last page has Next
+// List returns the selected messages after s.After in pages, of which some may
+// be empty, oldest first, until there are no more or limit messages (0 is no limit) were listed. The last page has Next
 // set when there may be more. After an error nothing follows.
 func (c *Client) List(ctx context.Context, s Selection, limit int) iter.Seq2[*List, error] {
 	return func(yield func(*List, error) bool) {
+		after := s.After
 		for ids := range lots(s.IDs) {
-			s.IDs, s.After = ids, ""
+			s.IDs, s.After = ids, after
 			for more := true; more; {
 				s.Limit = min(limit, maxPage) // 0 is the server's own
 				list := &List{}
@@ -87,8 +88,9 @@ func (c *Client) List(ctx context.Context, s Selection, limit int) iter.Seq2[*Li
 }
 
 // Change does one thing to the selected messages, page by page. The result says
-// what was done, also when there is an error.
-func (c *Client) Change(ctx context.Context, action Action, s Selection) (*Changed, error) {
+// what was done, also when there is an error. tell, which may be nil, hears what
+// was done so far.
+func (c *Client) Change(ctx context.Context, action Action, s Selection, tell func(*Changed)) (*Changed, error) {
 	sum := &Changed{}
 	for ids := range lots(s.IDs) {
 		s.IDs, s.After = ids, ""
@@ -102,6 +104,9 @@ func (c *Client) Change(ctx context.Context, action Action, s Selection) (*Chang
 			sum.Changed += page.Changed
 			sum.Unknown = append(sum.Unknown, page.Unknown...)
 			s.After, more = page.Next, page.Next != ""
+			if tell != nil {
+				tell(sum)
+			}
 		}
 	}
 	return sum, nil

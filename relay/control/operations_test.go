@@ -37,20 +37,20 @@ func TestListGoesThroughAllPages(t *testing.T) {
 	for _, test := range []struct {
 		limit, want int
 		more        bool
-		limits      []int
+		pages       []int
 	}{
-		{0, 450, false, []int{200, 200, 200}},
+		{0, 450, false, []int{200, 200, 50}},
 		{1, 1, true, []int{1}},
 		{200, 200, true, []int{200}},
 		{201, 201, true, []int{200, 1}},
 		{450, 450, false, []int{200, 200, 50}},
-		{1000, 450, false, []int{200, 200, 200}},
+		{1000, 450, false, []int{200, 200, 50}},
 	} {
-		f.limits = nil
+		f.pages = nil
 		ids, more := listAll(t, c, Selection{}, test.limit)
-		if len(ids) != test.want || more != test.more || !slices.Equal(f.limits, test.limits) {
-			t.Errorf("limit %d: %d messages, more %v, asked for %v; want %d, %v, %v",
-				test.limit, len(ids), more, f.limits, test.want, test.more, test.limits)
+		if len(ids) != test.want || more != test.more || !slices.Equal(f.pages, test.pages) {
+			t.Errorf("limit %d: %d messages, more %v, pages of %v; want %d, %v, %v",
+				test.limit, len(ids), more, f.pages, test.want, test.more, test.pages)
 		}
 		if !slices.IsSorted(ids) || len(slices.Compact(ids)) != test.want {
 			t.Errorf("limit %d: the messages are out of order or double", test.limit)
@@ -65,8 +65,8 @@ func TestListStopsWhenNobodyReadsOn(t *testing.T) {
 	for range c.List(t.Context(), Selection{}, 0) {
 		break
 	}
-	if len(f.limits) != 1 {
-		t.Errorf("%d pages were asked for, want 1", len(f.limits))
+	if len(f.pages) != 1 {
+		t.Errorf("%d pages were asked for, want 1", len(f.pages))
 	}
 }
 
@@ -99,13 +99,13 @@ func TestChange(t *testing.T) {
 	f.fill(450)
 	c, _ := connect(t, f)
 	f.changed = func(filter queue.Filter) int { return len(filter.IDs) - 1 }
-	sum, err := c.Change(t.Context(), Hold, Selection{All: true})
+	sum, err := c.Change(t.Context(), Hold, Selection{All: true}, nil)
 	if err != nil || sum.Matched != 450 || sum.Changed != 447 || len(f.asked) != 3 {
 		t.Errorf("all: %+v, %v, in %d pages", sum, err, len(f.asked))
 	}
 	f.asked, f.changed = nil, nil
 	known, unknown := queue.ID(7).String(), queue.ID(1000).String()
-	sum, err = c.Change(t.Context(), Remove, Selection{IDs: []string{known, unknown, known}, ToDomain: "Bücher.example"})
+	sum, err = c.Change(t.Context(), Remove, Selection{IDs: []string{known, unknown, known}, ToDomain: "Bücher.example"}, nil)
 	if err != nil || sum.Matched != 1 || sum.Changed != 1 || !slices.Equal(sum.Unknown, []string{unknown}) {
 		t.Errorf("by ID: %+v, %v", sum, err)
 	}
@@ -126,7 +126,7 @@ func TestChangeDestination(t *testing.T) {
 		action  Action
 		changed bool
 	}{{Hold, true}, {Retry, false}, {Release, true}, {Release, false}, {Retry, true}} {
-		sum, err := c.Change(t.Context(), step.action, alone)
+		sum, err := c.Change(t.Context(), step.action, alone, nil)
 		if err != nil || sum.Destination == nil || *sum.Destination != (ChangedDestination{"b.test", step.changed, 3}) {
 			t.Errorf("%s: %+v, %v", step.action, sum.Destination, err)
 		}
@@ -134,11 +134,11 @@ func TestChangeDestination(t *testing.T) {
 	if len(f.asked) != 0 {
 		t.Errorf("messages were changed: %v", f.asked)
 	}
-	_, err := c.Change(t.Context(), Hold, Selection{Destination: "bad"})
+	_, err := c.Change(t.Context(), Hold, Selection{Destination: "bad"}, nil)
 	wantCode(t, err, CodeBadRequest)
 	for action, s := range map[Action]Selection{Remove: alone, Hold: {Destination: "b.test", From: "a.test"}} {
 		f.asked = nil
-		if sum, err := c.Change(t.Context(), action, s); err != nil || sum.Destination != nil || len(f.asked) != 1 || f.asked[0].Destination != "b.test" {
+		if sum, err := c.Change(t.Context(), action, s, nil); err != nil || sum.Destination != nil || len(f.asked) != 1 || f.asked[0].Destination != "b.test" {
 			t.Errorf("%s: %+v, %v, asked %+v", action, sum, err, f.asked)
 		}
 	}
@@ -148,7 +148,7 @@ func TestNothingThatFitsIsNotEverything(t *testing.T) {
 	f := &fake{}
 	f.fill(3)
 	c, _ := connect(t, f)
-	sum, err := c.Change(t.Context(), Remove, Selection{IDs: []string{queue.ID(99).String()}})
+	sum, err := c.Change(t.Context(), Remove, Selection{IDs: []string{queue.ID(99).String()}}, nil)
 	if err != nil || sum.Matched != 0 || len(f.asked) != 0 {
 		t.Errorf("%+v, %v, and the queue was asked to remove %v", sum, err, f.asked)
 	}
@@ -162,7 +162,7 @@ func TestWholeQueueMustBeMeant(t *testing.T) {
 		f.fill(3)
 		c, _ := connect(t, f)
 		for _, action := range []Action{Retry, Hold, Release, Remove} {
-			_, err := c.Change(t.Context(), action, s)
+			_, err := c.Change(t.Context(), action, s, nil)
 			wantCode(t, err, CodeBadRequest)
 		}
 		if len(f.asked) != 0 {
@@ -175,7 +175,7 @@ func TestPartlyDoneIsSaid(t *testing.T) {
 	f := &fake{fail: fmt.Errorf("%w: commit: disk on fire", queue.ErrStore), failAt: 3}
 	f.fill(450)
 	c, _ := connect(t, f)
-	sum, err := c.Change(t.Context(), Remove, Selection{All: true})
+	sum, err := c.Change(t.Context(), Remove, Selection{All: true}, nil)
 	wantCode(t, err, CodeStorage)
 	if sum.Changed != 400 || !strings.Contains(err.Error(), "disk on fire") {
 		t.Errorf("%d changed and %v, want the 400 of the first two pages", sum.Changed, err)
@@ -264,7 +264,7 @@ func TestInterrupt(t *testing.T) {
 		}
 		return len(filter.IDs)
 	}
-	sum, err := c.Change(ctx, Retry, Selection{All: true})
+	sum, err := c.Change(ctx, Retry, Selection{All: true}, nil)
 	if !errors.Is(err, context.Canceled) || sum.Changed < 200 || sum.Changed > 400 {
 		t.Errorf("%+v, %v", sum, err)
 	}
@@ -307,14 +307,14 @@ func TestReasons(t *testing.T) {
 	f := &fake{}
 	f.fill(3)
 	c, _ := connect(t, f)
-	if sum, err := c.Change(t.Context(), Bounce, Selection{All: true, Reason: "sent by mistake"}); err != nil || sum.Changed != 3 || f.reason != "sent by mistake" {
+	if sum, err := c.Change(t.Context(), Bounce, Selection{All: true, Reason: "sent by mistake"}, nil); err != nil || sum.Changed != 3 || f.reason != "sent by mistake" {
 		t.Errorf("bounce: %+v, %v, with %q", sum, err, f.reason)
 	}
-	if sum, err := c.Change(t.Context(), Reroute, Selection{All: true}); err != nil || sum.Changed != 3 {
+	if sum, err := c.Change(t.Context(), Reroute, Selection{All: true}, nil); err != nil || sum.Changed != 3 {
 		t.Errorf("reroute: %+v, %v", sum, err)
 	}
 	for reason, action := range map[string]Action{"": Bounce, "two\r\nlines": Bounce, strings.Repeat("x", maxReason+1): Bounce, "why": Remove} {
-		_, err := c.Change(t.Context(), action, Selection{All: true, Reason: reason})
+		_, err := c.Change(t.Context(), action, Selection{All: true, Reason: reason}, nil)
 		wantCode(t, err, CodeBadRequest)
 	}
 }

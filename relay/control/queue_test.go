@@ -54,7 +54,7 @@ func TestWithQueue(t *testing.T) {
 	if got, more := listAll(t, c, Selection{From: "@EXAMPLE.com", ToDomain: "@example.net"}, 2); len(got) != 2 || !more {
 		t.Errorf("list: %v, more %v; want two of three", got, more)
 	}
-	if sum, err := c.Change(t.Context(), Hold, Selection{IDs: ids[:1], ToDomain: "example.org"}); err != nil || sum.Changed != 1 {
+	if sum, err := c.Change(t.Context(), Hold, Selection{IDs: ids[:1], ToDomain: "example.org"}, nil); err != nil || sum.Changed != 1 {
 		t.Errorf("hold: %+v, %v", sum, err)
 	}
 	if m, err := c.Show(t.Context(), strings.ToLower(ids[0])); err != nil || m.Held || !m.Recipients[0].Held || m.Recipients[1].Held {
@@ -63,7 +63,7 @@ func TestWithQueue(t *testing.T) {
 	if got, _ := listAll(t, c, Selection{State: StateHeld}, 0); len(got) != 1 || got[0] != ids[0] {
 		t.Errorf("list of what is held: %v", got)
 	}
-	if sum, err := c.Change(t.Context(), Remove, Selection{ToDomain: "example.org"}); err != nil || sum.Changed != 3 {
+	if sum, err := c.Change(t.Context(), Remove, Selection{ToDomain: "example.org"}, nil); err != nil || sum.Changed != 3 {
 		t.Errorf("remove: %+v, %v", sum, err)
 	}
 	if s, err := c.Stats(t.Context()); err != nil || s.Messages != 3 || s.Queued != 3 || s.Held != 0 {

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -17,11 +16,9 @@ const (
 
 // trace answers with the stories of the messages that go by a key.
 func (h *handler) trace(r *http.Request) (any, error) {
-	asked := TraceRequest{Limit: defaultTrace}
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&asked); err != nil {
-		return nil, badRequest("the request is no trace: %v", err)
+	asked := TraceRequest{}
+	if err := readJSON(r.Body, &asked); err != nil {
+		return nil, err
 	}
 	if asked.Key == "" {
 		return nil, badRequest("there is no key to look for")

@@ -159,6 +159,16 @@ type Recipient struct {
 // Waits reports whether the recipient is neither delivered nor given up.
 func (r *Recipient) Waits() bool { return r.State == StateQueued || r.State == StateDeferred }
 
+// Waiting returns how many recipients wait.
+func (m *Message) Waiting() (n int) {
+	for i := range m.Recipients {
+		if m.Recipients[i].Waits() {
+			n++
+		}
+	}
+	return n
+}
+
 // Health says whether mail can be taken.
 type Health struct {
 	Ready bool `json:"ready"`
@@ -188,38 +198,6 @@ type Stats struct {
 	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
 	// DiskFreeBytes is the space left where the queue is, in octets.
 	DiskFreeBytes int64 `json:"disk_free_bytes"`
-}
-
-// Selection says which messages are meant. What is set must all apply.
-type Selection struct {
-	// IDs are queue IDs; empty means any.
-	IDs []string `json:"ids,omitempty"`
-	// ToDomain is the domain of a recipient that waits.
-	ToDomain string `json:"to_domain,omitempty"`
-	// Destination is the next hop that a recipient waits for. Alone, with
-	// Retry, Hold or Release, it is the next hop itself that is meant.
-	Destination string `json:"destination,omitempty"`
-	// From is a sender's address, a domain, or "<>" for the null reverse-path.
-	From string `json:"from,omitempty"`
-	// OlderThanSeconds is the least age; 0 means any.
-	OlderThanSeconds float64 `json:"older_than_seconds,omitempty"`
-	// State is that of a recipient: StateQueued, StateDeferred or StateHeld.
-	State string `json:"state,omitempty"`
-	// All must be set to change the whole queue, and only then.
-	All bool `json:"all,omitempty"`
-	// Reason is what a bounce tells the sender.
-	Reason string `json:"reason,omitempty"`
-	// By is who asks for a change, as the story of a removed message is to say.
-	By string `json:"by,omitempty"`
-	// After is the ID after which a page begins; "" is the beginning.
-	After string `json:"after,omitempty"`
-	// Limit is the greatest number of messages in a page; 0 is the server's own.
-	Limit int `json:"limit,omitempty"`
-}
-
-// everything reports whether nothing limits the selection.
-func (s *Selection) everything() bool {
-	return len(s.IDs) == 0 && s.ToDomain == "" && s.Destination == "" && s.From == "" && s.OlderThanSeconds == 0 && s.State == ""
 }
 
 // List is one page of messages, oldest first.
