@@ -28,23 +28,6 @@ func TestPromtool(t *testing.T) {
 	run(t, "promtool", "test", "rules", rulesTestFile)
 }
 
-// TestDashboardExpressions has promtool parse the dashboard's queries, as rules.
-func TestDashboardExpressions(t *testing.T) {
-	variables := strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*")
-	var rules strings.Builder
-	rules.WriteString("groups:\n  - name: dashboard\n    rules:\n")
-	for _, p := range dashboard(t) {
-		for i, target := range p.Targets {
-			fmt.Fprintf(&rules, "      - record: panel_%d:query_%d\n        expr: %q\n", p.ID, i, variables.Replace(target.Expr))
-		}
-	}
-	name := filepath.Join(t.TempDir(), "dashboard.yml")
-	if err := os.WriteFile(name, []byte(rules.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(t, "promtool", "check", "rules", name)
-}
-
 // TestSystemd has systemd check the unit, with a program that is there in the
 // place of ours, and rate how well it is fenced in: 0 is best, and below 2 is "OK".
 func TestSystemd(t *testing.T) {

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -29,8 +31,13 @@ func (f factory) gauges(name, help string, labels ...string) *prometheus.GaugeVe
 	return f.auto.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
+// histogram makes one with fixed buckets and, for a Prometheus that asks for
+// them, native ones: each within a tenth of the next, and bounded in number.
 func (f factory) histogram(name, help string, buckets []float64) prometheus.Histogram {
-	return f.auto.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
+	return f.auto.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+	})
 }
 
 // counters makes a counter for every combination of the labels' values, so that

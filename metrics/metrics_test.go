@@ -277,3 +277,34 @@ func TestBucketsRise(t *testing.T) {
 		t.Errorf("latency buckets span %v to %v, want 1 ms to 5 days", latency[0], latency[len(latency)-1])
 	}
 }
+
+// TestHistogramsAreNativeToo: a Prometheus that asks gets fine buckets, and every
+// other one those that stand in the documentation.
+func TestHistogramsAreNativeToo(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := New(reg)
+	for n := range 100_000 {
+		m.DeliveryLatency.Observe(float64(n) * float64(n) / 1e5)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen int
+	for _, family := range families {
+		h := family.GetMetric()[0].GetHistogram()
+		if h == nil {
+			continue
+		}
+		seen++
+		if h.Schema == nil || len(h.Bucket) == 0 {
+			t.Errorf("%s has %d fixed buckets, and native ones: %v", family.GetName(), len(h.Bucket), h.Schema != nil)
+		}
+		if n := len(h.PositiveDelta); n > 160 {
+			t.Errorf("%s has %d native buckets", family.GetName(), n)
+		}
+	}
+	if seen < 5 {
+		t.Errorf("%d histograms; have they been gathered?", seen)
+	}
+}
