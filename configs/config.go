@@ -36,6 +36,8 @@ type Config struct {
 	Allow Lists `toml:"allow"`
 	// Logins say what logins may do. Default none: each may use any sender.
 	Logins []Login `toml:"login"`
+	// DKIM are the keys with which mail is signed. Default none: nothing is.
+	DKIM []DKIM `toml:"dkim"`
 	// Limits bound what clients may use.
 	Limits Limits `toml:"limits"`
 	// Queue says how long and how often delivery is tried.
@@ -190,7 +192,21 @@ type Relay struct {
 	// LoginsMayRelay says that a client that has logged in may send to
 	// anywhere. Default true.
 	LoginsMayRelay bool `toml:"logins_may_relay"`
+	// Sign is whose mail is signed by DKIM: [SignTrusted], the default,
+	// [SignSubmission] or [SignNone].
+	Sign string `toml:"sign"`
 }
+
+// Values of Relay.Sign.
+const (
+	// SignTrusted signs the mail of those who may send to anywhere, and our own.
+	SignTrusted = "trusted"
+	// SignSubmission signs what comes in at listeners of [ModeSubmission] from
+	// them, what programs of this host leave, and our own.
+	SignSubmission = "submission"
+	// SignNone signs nothing.
+	SignNone = "none"
+)
 
 // Lists name clients, senders and recipients.
 type Lists struct {
@@ -212,6 +228,36 @@ type Login struct {
 	// "domain", ".domain" for it and all below, "{login}" for its own name, or
 	// "*" for any. The null reverse-path is always among them. Default any.
 	Senders []string `toml:"senders"`
+}
+
+// DKIM is a key with which mail is signed (RFC 6376).
+type DKIM struct {
+	// Domain is the domain that signs: mail whose author, in From, is of it. It
+	// must be set.
+	Domain string `toml:"domain"`
+	// Selector is where the key's DNS record stands: SELECTOR._domainkey.DOMAIN.
+	// It must be set.
+	Selector string `toml:"selector"`
+	// KeyFile names the PEM file of the private key, RSA or Ed25519. It must be
+	// set.
+	KeyFile string `toml:"key_file"`
+	// Subdomains has mail signed, too, whose author is of a domain below that has
+	// no key of its own. Default false.
+	Subdomains bool `toml:"subdomains"`
+	// Headers are the header fields that are signed where they are there. Default
+	// none, which means those that RFC 6376 recommends.
+	Headers []string `toml:"headers"`
+	// Oversign are the fields of which nobody can add another without breaking
+	// the signature; From is always one. Default From, Reply-To, To, Cc, Subject.
+	Oversign []string `toml:"oversign"`
+	// Expiry is how long a signature is valid. Default 0 (for ever).
+	Expiry Duration `toml:"expiry"`
+	// SevenBit has 8-bit content converted to 7 bits before it is signed, so that
+	// no later host has to. Default true.
+	SevenBit bool `toml:"seven_bit"`
+	// CheckDNS has the key sign only once its DNS record is seen; the next one
+	// of the domain signs until then. Default true.
+	CheckDNS bool `toml:"check_dns"`
 }
 
 // Limits bound what clients may use.

@@ -33,7 +33,7 @@ func defaults(env environment) Config {
 		Hostname:        hostname(os.Hostname, "/etc/hosts"),
 		DataDir:         dataDir(env, homeDir),
 		ShutdownTimeout: 30 * second,
-		Relay:           Relay{Networks: []string{"127.0.0.0/8", "::1/128"}, LoginsMayRelay: true},
+		Relay:           Relay{Networks: []string{"127.0.0.0/8", "::1/128"}, LoginsMayRelay: true, Sign: SignTrusted},
 		Limits: Limits{
 			MessageSize:           50 * megabyte,
 			Recipients:            1000,
@@ -65,13 +65,17 @@ func defaults(env environment) Config {
 	}
 }
 
-// newListener, newLogin, newClass and newRoute are what a [[listener]],
-// [[login]], [[class]] or [[route]] begins with.
+// newListener, newLogin, newDKIM, newClass and newRoute are what a [[listener]],
+// [[login]], [[dkim]], [[class]] or [[route]] begins with.
 func newListener() Listener {
 	return Listener{Address: "127.0.0.1:2525", Mode: ModeRelay, Auth: AuthNone, TLSProfile: ProfileModern}
 }
 
 func newLogin() Login { return Login{Senders: []string{"*"}} }
+
+func newDKIM() DKIM {
+	return DKIM{Oversign: []string{"From", "Reply-To", "To", "Cc", "Subject"}, SevenBit: true, CheckDNS: true}
+}
 
 func newClass() Class { return Class{MinPriority: -9, MaxPriority: 9} }
 

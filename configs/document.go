@@ -61,6 +61,8 @@ func (s spot) grow() spot {
 		table = TLS{}
 	case []Login:
 		table = newLogin()
+	case []DKIM:
+		table = newDKIM()
 	case []Class:
 		table = newClass()
 	case []Route:

@@ -15,7 +15,7 @@ import (
 // withoutDefault are the keys whose default depends on the host, or that have
 // none. What the reference gives for them is an example.
 func withoutDefault() []keyPath {
-	return []keyPath{"hostname", "data_dir", "certificate.certificate", "certificate.key", "login.name", "class.name", "route.to", "route.via", "reply.name"}
+	return []keyPath{"hostname", "data_dir", "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "reply.name"}
 }
 
 func TestReferenceIsTheDefault(t *testing.T) {
@@ -70,6 +70,7 @@ func complete() Config {
 	c := Default()
 	c.Replies = []Reply{{}}
 	c.Certificates, c.Logins, c.Classes, c.Routes = []TLS{{}}, []Login{newLogin()}, []Class{newClass()}, []Route{newRoute()}
+	c.DKIM = []DKIM{newDKIM()}
 	return c
 }
 
@@ -143,7 +144,7 @@ func TestReadmeHasEveryKey(t *testing.T) {
 		switch key {
 		case "hostname", "data_dir":
 			fallback = "computed"
-		case "certificate.certificate", "certificate.key", "login.name", "class.name", "route.to", "route.via", "reply.name":
+		case "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "reply.name":
 			fallback = "none; it must be set"
 		}
 		if e.fallback != fallback {
@@ -185,6 +186,9 @@ func checkExample(t *testing.T, key keyPath, example string) {
 	}
 	if len(d.config.Logins) == 0 {
 		d.config.Logins = []Login{newLogin()}
+	}
+	if len(d.config.DKIM) == 0 {
+		d.config.DKIM = []DKIM{newDKIM()}
 	}
 	if len(d.config.Classes) == 0 {
 		d.config.Classes = []Class{newClass()}

@@ -25,6 +25,7 @@ func (v *validation) all() {
 	v.lists("deny", v.config.Deny)
 	v.lists("allow", v.config.Allow)
 	v.logins()
+	v.dkim()
 	v.limits()
 	v.queue()
 	v.classes()

@@ -35,6 +35,7 @@ func (v *validation) relay() {
 	for i, name := range r.Certificates {
 		v.certificateName(index("relay.certificates", i), name)
 	}
+	v.oneOf("relay.sign", r.Sign, SignTrusted, SignSubmission, SignNone)
 	if r.UsersFile != "" {
 		if _, err := v.files.Stat(r.UsersFile); v.check("relay.users_file", err) {
 			v.secrecy("relay.users_file", r.UsersFile)

@@ -63,6 +63,18 @@ const (
 	AuthMalformed = "malformed"
 )
 
+// Values of the label "result" of [Metrics.DKIMSignatures].
+const (
+	// DKIMRSA and DKIMEd25519: a signature was made, of this algorithm.
+	DKIMRSA     = "rsa"
+	DKIMEd25519 = "ed25519"
+	// DKIMNoKey: the message was to be signed, and no key is for its author's
+	// domain.
+	DKIMNoKey = "no_key"
+	// DKIMUnpublished: none of the keys has its record.
+	DKIMUnpublished = "unpublished"
+)
+
 // Values of the label "kind" of [Metrics.Reports].
 const (
 	// ReportFailure: a report that a recipient failed or expired.
@@ -182,6 +194,10 @@ func authMechanisms() []string {
 }
 
 func authResults() []string { return []string{AuthOK, AuthFailed, AuthRefused, AuthMalformed} }
+
+func dkimResults() []string { return []string{DKIMRSA, DKIMEd25519, DKIMNoKey, DKIMUnpublished} }
+
+func dkimStates() []string { return []string{"published", "missing", "other", "unknown"} }
 
 func directions() []string { return []string{DirectionIn, DirectionOut} }
 

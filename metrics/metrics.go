@@ -36,6 +36,14 @@ type Metrics struct {
 	// [AuthOther]) and "result" (one of the Auth constants).
 	Auth *prometheus.CounterVec
 
+	// DKIMSignatures counts what became of messages that were to be signed, by
+	// "result": the algorithm of each signature, or why there is none (one of the
+	// DKIM constants).
+	DKIMSignatures *prometheus.CounterVec
+	// DKIMKeys is the number of signing keys, by "state" of their DNS record:
+	// published, missing, other (of another key) or unknown.
+	DKIMKeys *prometheus.GaugeVec
+
 	// RecipientsDelivered counts recipients that a next hop took over.
 	RecipientsDelivered prometheus.Counter
 	// RecipientsDeferred counts deferrals: one recipient may count many times.
@@ -145,6 +153,11 @@ func (m *Metrics) makeInbound(f factory) {
 	m.Refused = f.counters("refused_total", "Commands and messages refused with a 4yz or 5yz reply.", label{"reason", refusals()})
 	m.CertificateExpiry = f.gauge("certificate_expiry_timestamp_seconds", "Earliest end of the certificates that listeners present, in seconds since 1970; 0 for none.")
 	m.Auth = f.counters("auth_total", "Attempts of clients to log in.", label{"mechanism", authMechanisms()}, label{"result", authResults()})
+	m.DKIMSignatures = f.counters("dkim_signatures_total", "DKIM signatures made, and messages to be signed that could not be.", label{"result", dkimResults()})
+	m.DKIMKeys = f.gauges("dkim_keys", "Signing keys by the state of their DNS record.", "state")
+	for _, state := range dkimStates() {
+		m.DKIMKeys.WithLabelValues(state)
+	}
 	m.TLSHandshakes = f.counters("tls_handshakes_total", "TLS handshakes by direction and resulting version.", label{"direction", directions()}, label{"version", tlsVersions()})
 }
 

@@ -36,10 +36,8 @@ func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 		return nil, err
 	}
 	c := r.config
-	dns := resolver.New(resolver.Options{
-		Servers: c.Resolver.Servers, TrustAD: addresses(c.Resolver.TrustAD),
-		Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
-	})
+	dns := r.newResolver()
+	r.dns = dns
 	security := tlspolicy.Options{Resolver: dns, Metrics: r.metrics}
 	if c.Delivery.MTASTS {
 		security.Promises = mtasts.Open(mtasts.Options{
@@ -61,6 +59,14 @@ func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 		Families: families(c.Delivery.AddressFamily), Accounts: accounts(c), Replies: replies(c.Replies),
 		Log: r.log, Metrics: r.metrics,
 	}), nil
+}
+
+func (r *Relay) newResolver() *resolver.Resolver {
+	c := r.config
+	return resolver.New(resolver.Options{
+		Servers: c.Resolver.Servers, TrustAD: addresses(c.Resolver.TrustAD),
+		Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
+	})
 }
 
 func (r *Relay) observeDNS(kind, result string, took time.Duration) {

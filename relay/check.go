@@ -6,6 +6,7 @@ import (
 
 	"waypost/configs"
 	"waypost/relay/auth"
+	"waypost/relay/dkim"
 )
 
 // Check finds what is wrong with a configuration beyond what it says itself:
@@ -20,6 +21,11 @@ func check(c *configs.Config, hidden []netip.Addr) (problems configs.Problems) {
 	if name := c.Relay.UsersFile; name != "" {
 		if _, err := auth.Load(name, nil); err != nil {
 			fail("relay.users_file", "%v", err)
+		}
+	}
+	for i, k := range c.DKIM {
+		if _, err := dkim.ReadKey(k.KeyFile); err != nil {
+			fail(fmt.Sprintf("dkim[%d].key_file", i), "%v", err)
 		}
 	}
 	for i, network := range networks(c.Relay.Networks) {

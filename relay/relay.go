@@ -42,12 +42,14 @@ import (
 	"waypost/queue"
 	"waypost/relay/auth"
 	"waypost/relay/control"
+	"waypost/relay/dkim"
 	"waypost/relay/drop"
 	"waypost/relay/inbound"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
+	"waypost/resolver"
 )
 
 // ControlSocket is the name of the control socket in the data directory.
@@ -79,6 +81,8 @@ type Relay struct {
 	reloaded func(*configs.Config)
 
 	backend atomic.Pointer[inbound.Backend] // of the configuration of now
+	keys    atomic.Pointer[dkim.Set]        // the same
+	dns     *resolver.Resolver
 
 	side  sync.WaitGroup // what serves
 	fatal chan error     // what ended unasked
@@ -88,6 +92,7 @@ type Relay struct {
 	retired     []*smtpserver.Server // of earlier configurations, with sessions
 	rules       *policy.Rules
 	users       *auth.Authenticator
+	stopKeys    context.CancelFunc // of what looks for the records of r.keys
 	connections *smtpserver.Connections
 	serving     bool // Run has begun
 	stopped     bool // and ends
@@ -127,7 +132,7 @@ func (r *Relay) openQueue() error {
 	}
 	q, err := queue.Open(queue.Options{
 		Dir:       r.config.DataDir,
-		Deliverer: out, Router: out, Reporter: &reporter{hostname: r.config.Hostname},
+		Deliverer: out, Router: out, Reporter: &reporter{hostname: r.config.Hostname, keys: r.keys.Load},
 		Retry:   retryPolicy(r.config),
 		Classes: queueClasses(r.config), ReportClass: reportClass(r.config),
 		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: r.config.Delivery.ConnectionsPerDestination,
@@ -190,6 +195,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	for _, d := range r.doors {
 		r.serve(d)
 	}
+	r.watchKeys()
 	r.serving = true
 	r.mu.Unlock()
 	ctx, stop := context.WithCancel(ctx)
@@ -215,6 +221,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.stopServers(grace)
 	delivery.Wait()
 	stopSide()
+	r.stopKeys()
 	r.side.Wait()
 	err = errors.Join(err, r.close())
 	if err == nil {

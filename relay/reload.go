@@ -17,7 +17,7 @@ import (
 // reloadable are the tables, and keys, that a reload changes. The others need a
 // restart.
 var reloadable = []string{
-	"listener", "tls", "certificate", "relay", "deny", "allow", "login", "limits", "route", "reply", "log.level",
+	"listener", "tls", "certificate", "relay", "deny", "allow", "login", "dkim", "limits", "route", "reply", "log.level",
 }
 
 // Reload loads the configuration again and changes to it, without dropping a
@@ -106,6 +106,10 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys, err := r.signingKeys(c)
+	if err != nil {
+		return nil, err
+	}
 	if r.rules != nil {
 		rules.Limiter = policy.NewLimiter(limits(c.Limits), r.rules.Limiter)
 	}
@@ -113,8 +117,11 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 		Hostname: c.Hostname, Queue: r.queue, Rules: rules, Classes: policyClasses(c), Authenticator: users,
 		MaxRecipients: c.Limits.Recipients, ETRN: networks(c.Relay.ETRN), Log: r.log, Metrics: r.metrics,
 	}
+	if c.Relay.Sign == configs.SignTrusted {
+		options.Signer = keys
+	}
 	relaying := inbound.New(options)
-	options.Submission = true
+	options.Submission, options.Signer = true, keys
 	submission := inbound.New(options)
 	if r.connections == nil {
 		r.connections = smtpserver.NewConnections(0, 0)
@@ -142,7 +149,12 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	}
 	r.connections.Bound(c.Limits.Connections, c.Limits.ConnectionsPerAddress)
 	r.rules, r.users = rules, users
-	r.backend.Store(relaying)
+	r.keys.Store(keys)
+	options.Submission = false
+	r.backend.Store(inbound.New(options)) // what programs of this host leave is signed, too
+	if r.serving {
+		r.watchKeys()
+	}
 	return doors, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"waypost/queue"
+	"waypost/relay/dkim"
 	"waypost/relay/dsn"
 	"waypost/relay/smtp"
 )
@@ -13,6 +14,7 @@ import (
 // reporter composes the queue's reports with dsn.
 type reporter struct {
 	hostname string
+	keys     func() *dkim.Set // that sign
 }
 
 var _ queue.Reporter = (*reporter)(nil)
@@ -26,11 +28,17 @@ func (p *reporter) Compose(w io.Writer, r queue.Report) (eightBit, utf8 bool, er
 		defer content.Close()
 		report.Content, report.ContentSize, report.EightBit = content, r.Message.Size, r.Message.EightBit
 	}
-	composed, err := dsn.Compose(w, report)
+	signing := p.keys().NewWriter(w)
+	defer signing.Discard()
+	composed, err := dsn.Compose(signing, report)
 	if err != nil {
 		return false, false, fmt.Errorf("compose report: %w", err)
 	}
-	return composed.EightBit, composed.UTF8, nil
+	signed, err := signing.Finish(dkim.Content{EightBit: composed.EightBit, UTF8Header: composed.UTF8})
+	if err != nil {
+		return false, false, fmt.Errorf("sign report: %w", err)
+	}
+	return composed.EightBit && !signed.Converted, composed.UTF8, nil
 }
 
 func (p *reporter) report(r queue.Report) dsn.Report {

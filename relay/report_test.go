@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"waypost/queue"
+	"waypost/relay/dkim"
 	"waypost/relay/smtp"
 )
 
@@ -20,11 +21,13 @@ type outside struct {
 
 func (outside) Destination(*queue.Envelope, *queue.Recipient) string { return "b.example" }
 
+func noKeys() *dkim.Set { return nil }
+
 // kept returns a queued message as a reporter is given it.
 func kept(t *testing.T, env queue.Envelope, content string) *queue.Message {
 	t.Helper()
 	given := make(chan *queue.Message, 1)
-	o := &outside{reporter: reporter{hostname: "relay.example"}}
+	o := &outside{reporter: reporter{hostname: "relay.example", keys: noKeys}}
 	o.Deliverer = deliverFunc(func(m *queue.Message, d *queue.Delivery) queue.Outcome {
 		given <- m // once: it is deferred for longer than the test takes
 		return queue.Outcome{Results: []queue.Result{{State: queue.Deferred}}}
@@ -112,7 +115,7 @@ func TestReports(t *testing.T) {
 				tc.recipient.Last.Reply, tc.recipient.Last.Status = smtp.NewReply(250, smtp.EnhancedCode{2, 0, 0}, "ok"), smtp.EnhancedCode{2, 0, 0}
 			}
 			var b bytes.Buffer
-			_, _, err := (&reporter{hostname: "relay.example"}).Compose(&b, queue.Report{
+			_, _, err := (&reporter{hostname: "relay.example", keys: noKeys}).Compose(&b, queue.Report{
 				Kind: tc.kind, Message: m, Recipients: []queue.Recipient{tc.recipient}, RetryUntil: at.AddDate(0, 0, 5),
 			})
 			if err != nil {

@@ -24,6 +24,7 @@ import (
 
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/dkim"
 	"waypost/relay/policy"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
@@ -47,8 +48,10 @@ type Options struct {
 	Classes policy.Classes
 	// Authenticator knows the users; nil means that there are none.
 	Authenticator Authenticator
-	Log           *slog.Logger     // nil discards
-	Metrics       *metrics.Metrics // nil counts into nothing
+	// Signer signs the mail of clients that may send to anywhere; nil signs none.
+	Signer  *dkim.Set
+	Log     *slog.Logger     // nil discards
+	Metrics *metrics.Metrics // nil counts into nothing
 }
 
 // Authenticator knows who may log in, and how.

@@ -12,6 +12,7 @@ import (
 
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/dkim"
 	"waypost/relay/message"
 	"waypost/relay/policy"
 	"waypost/relay/smtp"
@@ -33,7 +34,9 @@ func (s *session) Data(r io.Reader) error {
 	}
 	draft := b.Queue.NewDraft()
 	defer draft.Discard()
-	in := &intake{checker: message.NewChecker(message.Limits{Binary: s.tx.envelope.Binary, Fields: b.Classes.HeaderNames()}), draft: draft}
+	signing := s.signer().NewWriter(draft)
+	defer signing.Discard()
+	in := &intake{checker: message.NewChecker(message.Limits{Binary: s.tx.envelope.Binary, Fields: b.Classes.HeaderNames()}), w: signing}
 	trace := s.trace(draft.ID(), time.Now())
 	if _, err := draft.Write(trace); err != nil {
 		return s.storageError(err)
@@ -48,8 +51,15 @@ func (s *session) Data(r io.Reader) error {
 	}
 	envelope := s.tx.envelope
 	seen := in.checker.Result()
+	signed, err := signing.Finish(dkim.Content{
+		EightBit: seen.EightBit(), UTF8Header: envelope.UTF8 && seen.HeaderEightBit, Binary: envelope.Binary, LongLines: seen.LongestLine > message.MaxLine,
+	})
+	if err != nil {
+		return s.storageError(err)
+	}
 	// Our own field has the recipient in it, who may be in UTF-8.
-	envelope.EightBit = seen.EightBit() || !message.IsASCII(string(trace))
+	envelope.EightBit = seen.EightBit() && !signed.Converted || !message.IsASCII(string(trace))
+	envelope.Binary = envelope.Binary && !signed.Converted
 	envelope.MessageID = seen.MessageID
 	envelope.Arrival = time.Now()
 	envelope.Class, envelope.ClassRule = s.class(in.checker.Fields())
@@ -57,7 +67,7 @@ func (s *session) Data(r io.Reader) error {
 		return s.storageError(err)
 	}
 	b.Rules.Count(s.who(), envelope.ReversePath, policy.Bytes, draft.Size(), time.Now())
-	s.accepted(draft, envelope.Class)
+	s.accepted(draft, envelope.Class, signed.Keys)
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "OK, queued as " + draft.ID().String()}
 }
 
@@ -89,17 +99,26 @@ func (s *session) receive(in *intake, id queue.ID, r io.Reader) error {
 	return complete.Close()
 }
 
-// intake passes content to the checker and to the draft.
+// signer signs the mail of our own clients, and of programs of this host; nil for
+// others.
+func (s *session) signer() *dkim.Set {
+	if s.local || s.backend.Rules.Trusted(s.who()) {
+		return s.backend.Signer
+	}
+	return nil
+}
+
+// intake passes content to the checker and on to the draft.
 type intake struct {
 	checker *message.Checker
-	draft   *queue.Draft
-	failed  error // of the draft
+	w       io.Writer
+	failed  error // of w
 }
 
 // Write takes the next piece.
 func (in *intake) Write(p []byte) (int, error) {
 	in.checker.Write(p)
-	if _, in.failed = in.draft.Write(p); in.failed != nil {
+	if _, in.failed = in.w.Write(p); in.failed != nil {
 		return 0, in.failed
 	}
 	return len(p), nil
@@ -144,7 +163,7 @@ func (s *session) arrival(e *queue.Envelope) {
 }
 
 // accepted counts and logs a message that is in the queue.
-func (s *session) accepted(d *queue.Draft, class string) {
+func (s *session) accepted(d *queue.Draft, class string, signatures []string) {
 	b := s.backend
 	b.Metrics.MessagesAccepted.Inc()
 	b.Metrics.AcceptedBytes.Add(float64(d.Size()))
@@ -156,6 +175,9 @@ func (s *session) accepted(d *queue.Draft, class string) {
 	}
 	if class != "" {
 		log = log.With("class", class)
+	}
+	if len(signatures) > 0 {
+		log = log.With("signed", strings.Join(signatures, " "))
 	}
 	log.Info("accepted", "queue_id", d.ID().String(), "client", s.client.String(), "hello", smtp.Printable(s.conn.Hostname()),
 		"from", s.tx.envelope.ReversePath.String(), "recipients", len(s.tx.recipients), "size", d.Size(), "tls", secure)

@@ -16,6 +16,10 @@ const (
 	DefaultHeader = 1 << 20
 )
 
+// MaxLine is the longest line that every host takes, in octets without its CRLF
+// (RFC 5322 §2.1.1).
+const MaxLine = 998
+
 // Reasons why a content may not be taken. They come wrapped with detail;
 // compare with errors.Is.
 var (

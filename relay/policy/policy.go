@@ -179,9 +179,11 @@ func (r *Rules) Relay(client Client, recipient smtp.Path) Decision {
 	return r.no(relayDenied, "relay", "neither relay.networks nor relay.domains, and no login")
 }
 
-// Trusted reports whether client is one of ours: it has logged in, or is in one
-// of the networks that may relay.
-func (r *Rules) Trusted(client Client) bool { return client.Login != "" || r.trusts(client.Addr) }
+// Trusted reports whether client is one of ours: it has logged in, has a
+// certificate that may relay, or is in one of the networks that may.
+func (r *Rules) Trusted(client Client) bool {
+	return client.Login != "" || r.trusts(client.Addr) || r.certified(client.Certificates) >= 0
+}
 
 func (r *Rules) trusts(addr netip.Addr) bool {
 	return network(r.Networks, addr) >= 0 && !slices.Contains(r.Gateways, addr.Unmap().WithZone(""))
