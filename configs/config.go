@@ -515,6 +515,10 @@ type Metrics struct {
 	// Address is where it listens, as in Listener.Address; "" turns it off.
 	// Default 127.0.0.1:9025.
 	Address string `toml:"address"`
+	// TopDestinations is how many destinations have series of their own: those
+	// for which the most recipients wait. All others are one series. At most 100;
+	// 0 names none. Default 20.
+	TopDestinations int `toml:"top_destinations"`
 }
 
 // Values of Log.Format.

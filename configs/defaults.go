@@ -60,7 +60,7 @@ func defaults(env environment) Config {
 			ConnectionsPerDestination: 20,
 			ConnectTimeout:            30 * second,
 		},
-		Metrics: Metrics{Address: "127.0.0.1:9025"},
+		Metrics: Metrics{Address: "127.0.0.1:9025", TopDestinations: 20},
 		Log:     Log{Format: FormatAuto, Level: LevelInfo},
 	}
 }

@@ -71,8 +71,14 @@ func isLoopbackAddress(address string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// endpoint checks the address of the metrics.
+// maxTop bounds the destinations that have metrics of their own.
+const maxTop = 100
+
+// endpoint checks the metrics.
 func (v *validation) endpoint() {
+	if n := v.config.Metrics.TopDestinations; n < 0 || n > maxTop {
+		v.fail("metrics.top_destinations", "must be from 0 to %d, not %d", maxTop, n)
+	}
 	address := v.config.Metrics.Address
 	if address == "" || !v.check("metrics.address", checkListen(address)) {
 		return

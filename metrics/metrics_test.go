@@ -308,3 +308,31 @@ func TestHistogramsAreNativeToo(t *testing.T) {
 		t.Errorf("%d histograms; have they been gathered?", seen)
 	}
 }
+
+// TestNamedDestinations: nothing that a destination is called costs the scrape,
+// nor makes two series of one.
+func TestNamedDestinations(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := New(reg)
+	m.WatchQueue(func() QueueStats {
+		return QueueStats{
+			Top: []DestinationStats{
+				{Name: "a.test", Queued: 5, Deferred: 1, Attempts: 2}, {Name: "other", Queued: 40}, {Name: "\xff", Deferred: 3, Waiting: 1}, {Name: "\xfe", Queued: 7},
+			},
+			Other: DestinationStats{Queued: 100, Waiting: 9},
+		}
+	})
+	want := `
+# HELP waypost_queue_destination_recipients Recipients that wait for the destinations with the most, by state.
+# TYPE waypost_queue_destination_recipients gauge
+waypost_queue_destination_recipients{destination="?",state="deferred"} 3
+waypost_queue_destination_recipients{destination="?",state="queued"} 0
+waypost_queue_destination_recipients{destination="a.test",state="deferred"} 1
+waypost_queue_destination_recipients{destination="a.test",state="queued"} 5
+waypost_queue_destination_recipients{destination="other",state="deferred"} 0
+waypost_queue_destination_recipients{destination="other",state="queued"} 147
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "waypost_queue_destination_recipients"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,10 @@ type QueueStats struct {
 	// Waiting is the number of destinations that are not tried before some
 	// later time, because the last attempt to reach them failed.
 	Waiting int64
+	// Top has the destinations for which the most recipients wait, and Other the
+	// sum of all others. None is named where no destination is to be.
+	Top   []DestinationStats
+	Other DestinationStats
 	// Classes has the recipients by message class.
 	Classes []ClassStats
 	// FastAttempts and SlowAttempts are the delivery attempts that run now, at
@@ -57,6 +62,23 @@ type QueueStats struct {
 	// is on free pages, in bytes.
 	IndexBytes, IndexFree int64
 }
+
+// DestinationStats is what waits for one destination, or for several.
+type DestinationStats struct {
+	// Name is the destination's.
+	Name string
+	// Queued and Deferred are as in QueueStats; recipients on hold along with
+	// their destination count too.
+	Queued, Deferred int64
+	// Attempts is how many run now.
+	Attempts int64
+	// Waiting is how many of the destinations are not tried before some later
+	// time: 0 or 1 for a single one.
+	Waiting int64
+}
+
+// other is the label "destination" of all that is not named.
+const other = "other"
 
 // ClassStats is what the queue holds of one message class.
 type ClassStats struct {
@@ -87,6 +109,7 @@ type queueCollector struct {
 	classes, attempts, bytes, oldestAge, diskFree *prometheus.Desc
 	historyBytes, historyAge                      *prometheus.Desc
 	indexBytes, indexFree                         *prometheus.Desc
+	top, topAttempts, topWaiting                  *prometheus.Desc
 }
 
 func newQueueCollector() *queueCollector {
@@ -98,6 +121,9 @@ func newQueueCollector() *queueCollector {
 		recipients:   desc("recipients", "Recipients in the queue, by state.", "state"),
 		destinations: desc("destinations", "Destinations that have messages in the queue."),
 		waiting:      desc("destinations_waiting", "Destinations not tried before a later time because the last attempt to reach them failed."),
+		top:          desc("destination_recipients", "Recipients that wait for the destinations with the most, by state.", "destination", "state"),
+		topAttempts:  desc("destination_attempts_running", "Delivery attempts that run now at the destinations with the most recipients.", "destination"),
+		topWaiting:   desc("destination_waiting", "Whether a destination is not tried before a later time.", "destination"),
 		classes:      desc("class_recipients", "Recipients in the queue, by message class and state.", "class", "state"),
 		attempts:     desc("attempts_running", "Delivery attempts that run now, by lane.", "lane"),
 		bytes:        desc("bytes", "Size of the content in the queue."),
@@ -114,7 +140,7 @@ func newQueueCollector() *queueCollector {
 func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.messages, c.recipients, c.destinations, c.waiting, c.classes, c.attempts, c.bytes, c.oldestAge, c.diskFree, c.historyBytes, c.historyAge,
-		c.indexBytes, c.indexFree,
+		c.indexBytes, c.indexFree, c.top, c.topAttempts, c.topWaiting,
 	} {
 		ch <- d
 	}
@@ -136,6 +162,7 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	send(c.recipients, float64(s.Held), stateHeld)
 	send(c.destinations, float64(s.Destinations))
 	send(c.waiting, float64(s.Waiting))
+	c.sendTop(s, send)
 	for _, class := range s.Classes {
 		send(c.classes, float64(class.Queued), class.Name, stateQueued)
 		send(c.classes, float64(class.Deferred), class.Name, stateDeferred)
@@ -150,4 +177,27 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	send(c.diskFree, float64(s.DiskFree))
 	send(c.indexBytes, float64(s.IndexBytes))
 	send(c.indexFree, float64(s.IndexFree))
+}
+
+// sendTop sends the gauges of the destinations that have a name.
+func (c *queueCollector) sendTop(s QueueStats, send func(*prometheus.Desc, float64, ...string)) {
+	rest := s.Other
+	named := map[string]bool{other: true}
+	one := func(name string, d DestinationStats) {
+		send(c.top, float64(d.Queued), name, stateQueued)
+		send(c.top, float64(d.Deferred), name, stateDeferred)
+		send(c.topAttempts, float64(d.Attempts), name)
+		send(c.topWaiting, float64(d.Waiting), name)
+	}
+	for _, d := range s.Top {
+		// The same series twice would cost the whole scrape.
+		if name := strings.ToValidUTF8(d.Name, "?"); !named[name] {
+			named[name] = true
+			one(name, d)
+			continue
+		}
+		rest.Queued, rest.Deferred = rest.Queued+d.Queued, rest.Deferred+d.Deferred
+		rest.Attempts, rest.Waiting = rest.Attempts+d.Attempts, rest.Waiting+d.Waiting
+	}
+	one(other, rest)
 }

@@ -89,8 +89,9 @@ func (q *Queue) Stats() metrics.QueueStats {
 	for _, c := range stats.Classes {
 		stats.Queued, stats.Deferred, stats.Held = stats.Queued+c.Queued, stats.Deferred+c.Deferred, stats.Held+c.Held
 	}
-	waiting := q.sched.stats()
+	waiting := q.sched.stats(q.opts.TopDestinations)
 	stats.Destinations, stats.Waiting = waiting.destinations, waiting.paused
+	stats.Top, stats.Other = waiting.top, waiting.other
 	stats.FastAttempts, stats.SlowAttempts = waiting.fast, waiting.slow
 	if free, _, err := q.room.look(); err == nil {
 		stats.DiskFree = free

@@ -95,6 +95,8 @@ type Options struct {
 	SlowWorkers int
 	// PerDestination bounds those for one destination; 0 means 20.
 	PerDestination int
+	// TopDestinations is how many destinations Stats names; 0 means none.
+	TopDestinations int
 	// MinFree is the free space in octets below which Room says that there
 	// is none.
 	MinFree int64

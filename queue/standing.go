@@ -1,7 +1,12 @@
 package queue
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"time"
+
+	"waypost/metrics"
 )
 
 // What attempts and operators say about destinations.
@@ -80,9 +85,12 @@ func (s *schedule) pausedUntil(name string, c *class) time.Time {
 type scheduleStats struct {
 	destinations, paused int64 // with something waiting or in flight, and how many of them are not tried now
 	fast, slow           int64 // attempts in each lane
+	top                  []metrics.DestinationStats
+	other                metrics.DestinationStats
 }
 
-func (s *schedule) stats() scheduleStats {
+// stats looks at every destination, and names those for which the most waits.
+func (s *schedule) stats(named int) scheduleStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := scheduleStats{
@@ -90,11 +98,38 @@ func (s *schedule) stats() scheduleStats {
 	}
 	now := nowMillis()
 	for _, d := range s.destinations {
+		if d.resting != nil {
+			continue
+		}
+		one := metrics.DestinationStats{Name: d.name, Attempts: int64(d.workers)}
+		for _, f := range d.flows {
+			one.Queued, one.Deferred = one.Queued+f.queued, one.Deferred+f.deferred
+		}
 		if at, waits := d.nextWake(); d.pausedSince != 0 && waits && at > now {
+			one.Waiting = 1
 			stats.paused++
 		}
+		stats.rank(one, named)
 	}
 	return stats
+}
+
+// rank puts a destination where it belongs among those that are named, and adds
+// to the others the one that has no place there.
+func (s *scheduleStats) rank(d metrics.DestinationStats, named int) {
+	more := func(a, b metrics.DestinationStats) int {
+		return cmp.Or(cmp.Compare(b.Queued+b.Deferred, a.Queued+a.Deferred), cmp.Compare(b.Attempts, a.Attempts), strings.Compare(a.Name, b.Name))
+	}
+	if last := len(s.top) - 1; last+1 < named || last >= 0 && more(d, s.top[last]) < 0 {
+		at, _ := slices.BinarySearchFunc(s.top, d, more)
+		s.top = slices.Insert(s.top, at, d)
+		if len(s.top) <= named {
+			return
+		}
+		d, s.top = s.top[named], s.top[:named]
+	}
+	o := &s.other
+	o.Queued, o.Deferred, o.Attempts, o.Waiting = o.Queued+d.Queued, o.Deferred+d.Deferred, o.Attempts+d.Attempts, o.Waiting+d.Waiting
 }
 
 // pick takes out of the line what waits for d and that want selects.

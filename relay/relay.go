@@ -136,7 +136,7 @@ func (r *Relay) openQueue() error {
 		Retry:   retryPolicy(r.config),
 		Classes: queueClasses(r.config), ReportClass: reportClass(r.config),
 		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: r.config.Delivery.ConnectionsPerDestination,
-		History: history(r.config.History),
+		TopDestinations: r.config.Metrics.TopDestinations, History: history(r.config.History),
 		MinFree: int64(r.config.Queue.MinFree), Log: r.log, Metrics: r.metrics,
 	})
 	r.outbound, r.queue = out, q
