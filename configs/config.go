@@ -168,6 +168,14 @@ type TLS struct {
 	Key string `toml:"key"`
 }
 
+// What becomes of a recipient of whom nothing is found out.
+const (
+	// VerifyAccept takes it.
+	VerifyAccept = "accept"
+	// VerifyDefer has the client come back.
+	VerifyDefer = "defer"
+)
+
 // Relay says for whom mail is relayed.
 type Relay struct {
 	// Networks are the clients that may relay anywhere, as prefixes or single
@@ -189,6 +197,20 @@ type Relay struct {
 	// TrustGateway has Networks count for the gateway of the container that we
 	// are in, too. Default false.
 	TrustGateway bool `toml:"trust_gateway"`
+	// RecipientsFile is the file of the recipients of Domains, an address or
+	// "@domain" a line; others are refused. Default "" (nobody knows them).
+	RecipientsFile string `toml:"recipients_file"`
+	// VerifyRecipients has recipients of Domains that no file settles asked for
+	// at their next hop. Default false.
+	VerifyRecipients bool `toml:"verify_recipients"`
+	// VerifyFailure says what becomes of one of whom nothing is found out:
+	// [VerifyAccept] or [VerifyDefer]. Default "accept".
+	VerifyFailure string `toml:"verify_failure"`
+	// VerifyTimeout is how long a client waits for that. Default 10s.
+	VerifyTimeout Duration `toml:"verify_timeout"`
+	// RefuseUndeliverable refuses at once what cannot be delivered by MX for
+	// certain. Default false.
+	RefuseUndeliverable bool `toml:"refuse_undeliverable"`
 	// LoginsMayRelay says that a client that has logged in may send to
 	// anywhere. Default true.
 	LoginsMayRelay bool `toml:"logins_may_relay"`

@@ -33,7 +33,7 @@ func defaults(env environment) Config {
 		Hostname:        hostname(os.Hostname, "/etc/hosts"),
 		DataDir:         dataDir(env, homeDir),
 		ShutdownTimeout: 30 * second,
-		Relay:           Relay{Networks: []string{"127.0.0.0/8", "::1/128"}, LoginsMayRelay: true, Sign: SignTrusted},
+		Relay:           Relay{Networks: []string{"127.0.0.0/8", "::1/128"}, LoginsMayRelay: true, Sign: SignTrusted, VerifyFailure: VerifyAccept, VerifyTimeout: 10 * second},
 		Limits: Limits{
 			MessageSize:           50 * megabyte,
 			Recipients:            1000,

@@ -53,6 +53,7 @@ func etc(t testing.TB) memory {
 		with("/etc/waypost/other.key", keyFile(t, other)).
 		with("/etc/waypost/dkim.pem", []byte("whoever signs reads it\n")).
 		with("/etc/waypost/users", []byte("app:hash\n")).
+		with("/etc/waypost/recipients", []byte("r@example.org\n")).
 		with("/etc/waypost/password", []byte("secret\n")).
 		with("/etc/waypost/readable", []byte("secret\n")).
 		with("/etc/waypost/empty", []byte("\n")).

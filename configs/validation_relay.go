@@ -36,6 +36,15 @@ func (v *validation) relay() {
 		v.certificateName(index("relay.certificates", i), name)
 	}
 	v.oneOf("relay.sign", r.Sign, SignTrusted, SignSubmission, SignNone)
+	if r.RecipientsFile != "" {
+		_, err := v.files.Stat(r.RecipientsFile)
+		v.check("relay.recipients_file", err)
+	}
+	if (r.RecipientsFile != "" || r.VerifyRecipients) && len(r.Domains) == 0 {
+		v.warn("relay.domains", "there are no domains whose recipients relay.recipients_file or relay.verify_recipients could be about")
+	}
+	v.oneOf("relay.verify_failure", r.VerifyFailure, VerifyAccept, VerifyDefer)
+	atLeast(v, "relay.verify_timeout", r.VerifyTimeout, second)
 	if r.UsersFile != "" {
 		if _, err := v.files.Stat(r.UsersFile); v.check("relay.users_file", err) {
 			v.secrecy("relay.users_file", r.UsersFile)

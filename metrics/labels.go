@@ -75,6 +75,24 @@ const (
 	DKIMUnpublished = "unpublished"
 )
 
+// Values of the label "source" of [Metrics.Verifications].
+const (
+	// VerifiedRemembered: the answer was remembered.
+	VerifiedRemembered = "remembered"
+	// VerifiedAsked: the next hop was asked.
+	VerifiedAsked = "asked"
+)
+
+// Values of the label "result" of [Metrics.Verifications].
+const (
+	// VerifiedExists: the next hop takes mail for the recipient.
+	VerifiedExists = "exists"
+	// VerifiedMissing: it does not.
+	VerifiedMissing = "missing"
+	// VerifiedUnknown: there was no answer in time.
+	VerifiedUnknown = "unknown"
+)
+
 // Values of the label "kind" of [Metrics.Reports].
 const (
 	// ReportFailure: a report that a recipient failed or expired.
@@ -198,6 +216,10 @@ func authResults() []string { return []string{AuthOK, AuthFailed, AuthRefused, A
 func dkimResults() []string { return []string{DKIMRSA, DKIMEd25519, DKIMNoKey, DKIMUnpublished} }
 
 func dkimStates() []string { return []string{"published", "missing", "other", "unknown"} }
+
+func verifiedSources() []string { return []string{VerifiedRemembered, VerifiedAsked} }
+
+func verifiedResults() []string { return []string{VerifiedExists, VerifiedMissing, VerifiedUnknown} }
 
 func directions() []string { return []string{DirectionIn, DirectionOut} }
 

@@ -35,6 +35,9 @@ type Metrics struct {
 	// Auth counts attempts of clients to log in, by "mechanism" (its name, or
 	// [AuthOther]) and "result" (one of the Auth constants).
 	Auth *prometheus.CounterVec
+	// Verifications counts recipients that were looked for at their next hop, by
+	// "source" and "result" (the Verified constants).
+	Verifications *prometheus.CounterVec
 
 	// DKIMSignatures counts what became of messages that were to be signed, by
 	// "result": the algorithm of each signature, or why there is none (one of the
@@ -158,6 +161,7 @@ func (m *Metrics) makeInbound(f factory) {
 	for _, state := range dkimStates() {
 		m.DKIMKeys.WithLabelValues(state)
 	}
+	m.Verifications = f.counters("recipient_verifications_total", "Recipients looked for at their next hop.", label{"source", verifiedSources()}, label{"result", verifiedResults()})
 	m.TLSHandshakes = f.counters("tls_handshakes_total", "TLS handshakes by direction and resulting version.", label{"direction", directions()}, label{"version", tlsVersions()})
 }
 

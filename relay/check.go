@@ -7,6 +7,7 @@ import (
 	"waypost/configs"
 	"waypost/relay/auth"
 	"waypost/relay/dkim"
+	"waypost/relay/recipient"
 )
 
 // Check finds what is wrong with a configuration beyond what it says itself:
@@ -26,6 +27,11 @@ func check(c *configs.Config, hidden []netip.Addr) (problems configs.Problems) {
 	for i, k := range c.DKIM {
 		if _, err := dkim.ReadKey(k.KeyFile); err != nil {
 			fail(fmt.Sprintf("dkim[%d].key_file", i), "%v", err)
+		}
+	}
+	if name := c.Relay.RecipientsFile; name != "" {
+		if _, err := recipient.Load(name, nil); err != nil {
+			fail("relay.recipients_file", "%v", err)
 		}
 	}
 	for i, network := range networks(c.Relay.Networks) {

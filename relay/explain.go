@@ -17,6 +17,7 @@ import (
 	"waypost/relay/control"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
+	"waypost/relay/recipient"
 	"waypost/relay/route"
 	"waypost/relay/smtp"
 )
@@ -33,6 +34,9 @@ func Explain(ctx context.Context, c *configs.Config, q *control.Question) (*cont
 	}
 	defer out.Close()
 	r.outbound = out
+	if r.checker, err = r.recipients(c); err != nil {
+		return nil, err
+	}
 	return r.Explain(ctx, q)
 }
 
@@ -40,7 +44,7 @@ func Explain(ctx context.Context, c *configs.Config, q *control.Question) (*cont
 // rules, routes and DNS servers as a real message does.
 func (r *Relay) Explain(ctx context.Context, q *control.Question) (*control.Explanation, error) {
 	r.mu.Lock()
-	e := &explainer{relay: r, config: r.config, rules: r.rules, ask: q.Client != "" || q.Login != "" || q.Size > 0}
+	e := &explainer{relay: r, config: r.config, rules: r.rules, checker: r.checker, ask: q.Client != "" || q.Login != "" || q.Size > 0}
 	r.mu.Unlock()
 	if err := e.read(q); err != nil {
 		return nil, err
@@ -60,17 +64,19 @@ type explainer struct {
 	relay      *Relay
 	config     *configs.Config
 	rules      *policy.Rules
+	checker    *recipient.Checker
 	ask        bool // whether it may be sent
 	client     policy.Client
 	from       smtp.Path
 	recipients []smtp.Path
+	size       int64
 }
 
 func (e *explainer) read(q *control.Question) (err error) {
 	if len(q.Recipients) == 0 || len(q.Recipients) > 100 {
 		return control.BadQuestion("there must be 1 to 100 recipients")
 	}
-	e.client.Login = q.Login
+	e.client.Login, e.size = q.Login, q.Size
 	if q.Client != "" {
 		if e.client.Addr, err = netip.ParseAddr(q.Client); err != nil {
 			return control.BadQuestion("%.80q is not the IP address of a client", q.Client)
@@ -118,6 +124,9 @@ func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.Expla
 	if path.Domain == "" {
 		path.Domain = e.config.Hostname
 	}
+	if e.ask && out.Decision.Allowed {
+		e.deliverable(ctx, path, out.Decision)
+	}
 	out.Class, _ = policyClasses(e.config).Sort(&policy.Mail{Sender: e.from, Recipients: []smtp.Path{path}, Client: e.client})
 	plan := e.relay.outbound.Explain(ctx, &queue.Envelope{ReversePath: e.from, Login: e.client.Login, Class: out.Class}, &queue.Recipient{Path: path})
 	out.Destination = plan.Destination
@@ -149,6 +158,17 @@ func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.Expla
 func (e *explainer) replyKey(name string) string {
 	at := slices.IndexFunc(e.config.Replies, func(r configs.Reply) bool { return r.Name == name })
 	return fmt.Sprintf("reply[%d]", at)
+}
+
+// deliverable adds to a decision what is known of the recipient.
+func (e *explainer) deliverable(ctx context.Context, path smtp.Path, so *control.ExplainedDecision) {
+	envelope := &queue.Envelope{ReversePath: e.from, Login: e.client.Login}
+	d := e.checker.Explain(ctx, recipient.Question{Envelope: envelope, Path: path, Relayed: e.rules.Relayed(path), Size: e.size})
+	if !d.Allowed {
+		*so = *decision(d)
+	} else if d.Reason != "" {
+		so.Reason += ", " + d.Reason
+	}
 }
 
 // schedule says when a recipient would be tried again.

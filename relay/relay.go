@@ -4,7 +4,8 @@
 //
 //  1. accept: smtpserver takes a connection and speaks the protocol; inbound
 //     answers for each command.
-//  2. decide: policy says whether this client may send to this recipient.
+//  2. decide: policy says whether this client may send to this recipient, and
+//     recipient whether that can be delivered to.
 //  3. receive: message checks the content while it streams into a draft of
 //     queue, behind our Received field.
 //  4. enqueue: queue commits content and envelope to disk. Only then does the
@@ -47,6 +48,7 @@ import (
 	"waypost/relay/inbound"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
+	"waypost/relay/recipient"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
 	"waypost/resolver"
@@ -93,6 +95,8 @@ type Relay struct {
 	rules       *policy.Rules
 	users       *auth.Authenticator
 	stopKeys    context.CancelFunc // of what looks for the records of r.keys
+	checker     *recipient.Checker
+	verifier    *recipient.Verifier // what it remembers outlives a reload
 	connections *smtpserver.Connections
 	serving     bool // Run has begun
 	stopped     bool // and ends

@@ -113,8 +113,12 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	if r.rules != nil {
 		rules.Limiter = policy.NewLimiter(limits(c.Limits), r.rules.Limiter)
 	}
+	recipients, err := r.recipients(c)
+	if err != nil {
+		return nil, err
+	}
 	options := inbound.Options{
-		Hostname: c.Hostname, Queue: r.queue, Rules: rules, Classes: policyClasses(c), Authenticator: users,
+		Hostname: c.Hostname, Queue: r.queue, Rules: rules, Classes: policyClasses(c), Authenticator: users, Recipients: recipients,
 		MaxRecipients: c.Limits.Recipients, ETRN: networks(c.Relay.ETRN), Log: r.log, Metrics: r.metrics,
 	}
 	if c.Relay.Sign == configs.SignTrusted {
@@ -148,7 +152,7 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 		doors = append(doors, &door{config: l, socket: d.socket, server: r.newServer(c, l, backend, secure)})
 	}
 	r.connections.Bound(c.Limits.Connections, c.Limits.ConnectionsPerAddress)
-	r.rules, r.users = rules, users
+	r.rules, r.users, r.checker = rules, users, recipients
 	r.keys.Store(keys)
 	options.Submission = false
 	r.backend.Store(inbound.New(options)) // what programs of this host leave is signed, too

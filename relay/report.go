@@ -56,12 +56,12 @@ func (p *reporter) report(r queue.Report) dsn.Report {
 		report.Return = dsn.Full
 	}
 	for i := range r.Recipients {
-		report.Recipients = append(report.Recipients, recipient(&r.Recipients[i], r))
+		report.Recipients = append(report.Recipients, reported(&r.Recipients[i], r))
 	}
 	return report
 }
 
-func recipient(r *queue.Recipient, of queue.Report) dsn.Recipient {
+func reported(r *queue.Recipient, of queue.Report) dsn.Recipient {
 	out := dsn.Recipient{
 		Final: r.Path, Original: r.OriginalRecipient, Status: r.Last.Status,
 		Diagnostic: r.Last.Reply, Reason: r.Last.Reason, LastAttempt: r.LastAttempt,

@@ -13,6 +13,7 @@
 package inbound
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -26,6 +27,7 @@ import (
 	"waypost/queue"
 	"waypost/relay/dkim"
 	"waypost/relay/policy"
+	"waypost/relay/recipient"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
 )
@@ -46,6 +48,8 @@ type Options struct {
 	ETRN []netip.Prefix
 	// Classes sort messages; without any, none has a class.
 	Classes policy.Classes
+	// Recipients knows who can be delivered to; nil is everybody.
+	Recipients Recipients
 	// Authenticator knows the users; nil means that there are none.
 	Authenticator Authenticator
 	// Signer signs the mail of clients that may send to anywhere; nil signs none.
@@ -53,6 +57,14 @@ type Options struct {
 	Log     *slog.Logger     // nil discards
 	Metrics *metrics.Metrics // nil counts into nothing
 }
+
+// Recipients decides about recipients that policy allows. It may ask others, and
+// takes no longer than a client will wait.
+type Recipients interface {
+	Check(ctx context.Context, q recipient.Question) policy.Decision
+}
+
+var _ Recipients = (*recipient.Checker)(nil)
 
 // Authenticator knows who may log in, and how.
 type Authenticator interface {

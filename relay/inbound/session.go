@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/policy"
+	"waypost/relay/recipient"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
 )
@@ -36,6 +38,7 @@ type transaction struct {
 	open       bool
 	envelope   queue.Envelope
 	recipients []queue.Recipient
+	size       int64 // as MAIL declared it
 }
 
 var (
@@ -83,7 +86,7 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	if err := b.Queue.Room(o.Size); err != nil {
 		return s.storageError(err)
 	}
-	s.tx = transaction{open: true, envelope: queue.Envelope{
+	s.tx = transaction{open: true, size: o.Size, envelope: queue.Envelope{
 		ReversePath: path, EnvelopeID: o.EnvelopeID, Return: string(o.Return), UTF8: o.UTF8,
 		Binary: o.Body == gosmtp.BodyBinaryMIME, RequireTLS: o.RequireTLS,
 	}}
@@ -123,6 +126,12 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	}
 	if d := b.Rules.Take(s.who(), s.tx.envelope.ReversePath, policy.Recipients, 1, time.Now()); !d.Allowed {
 		return s.denied(metrics.RefusedLimit, d, s.tx.envelope.ReversePath, path)
+	}
+	if b.Recipients != nil {
+		q := recipient.Question{Envelope: &s.tx.envelope, Path: path, Relayed: b.Rules.Relayed(path), Size: s.tx.size}
+		if d := b.Recipients.Check(context.Background(), q); !d.Allowed {
+			return s.denied(metrics.RefusedRecipient, d, s.tx.envelope.ReversePath, path)
+		}
 	}
 	s.tx.recipients = append(s.tx.recipients, queue.Recipient{Path: path, Notify: notify(o.Notify), OriginalRecipient: originalRecipient(orcpt, o)})
 	return nil

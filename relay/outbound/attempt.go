@@ -33,6 +33,7 @@ type attempt struct {
 	scanned  *sevenbit.Info // nil until a conversion was thought of
 	tries    int
 	reached  bool // a host took a session
+	probe    bool // nothing is to be sent, see Verify
 	last     failure
 	failed   bool          // last is set
 	rules    []*reply.Rule // that were met

@@ -19,6 +19,9 @@ import (
 // those recipients. The content is to be closed. A refusal is our own reply for
 // the whole message; a recipient that alone does not fit is decided.
 func (a *attempt) fit(s *session, batch []int) (tx smtpclient.Transaction, fits []int, content io.Closer, err error) {
+	if a.probe {
+		return a.fitProbe(s, batch)
+	}
 	m, ext := a.message, s.client.Extensions()
 	tx = smtpclient.Transaction{
 		ReversePath: m.ReversePath, Size: m.Size, EightBit: m.EightBit, Binary: m.Binary, UTF8: m.UTF8,

@@ -110,6 +110,7 @@ type Outbound struct {
 	replies  atomic.Pointer[reply.Rules]
 	breakers *breakers
 	logins   *logins
+	sizes    *sizes
 }
 
 // routing is what belongs to one state of the configuration. An attempt ends
@@ -129,7 +130,7 @@ var (
 // New returns an Outbound. Close ends the connections that it keeps.
 func New(o Options) *Outbound {
 	o.setDefaults()
-	out := &Outbound{Options: o, breakers: newBreakers(o.Log), logins: newLogins(o.Log, o.Metrics.OutboundLoginsFailing)}
+	out := &Outbound{Options: o, sizes: newSizes(), breakers: newBreakers(o.Log), logins: newLogins(o.Log, o.Metrics.OutboundLoginsFailing)}
 	out.SetRoutes(o.Routes, o.Accounts)
 	out.SetReplies(o.Replies)
 	return out

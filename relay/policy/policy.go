@@ -202,6 +202,10 @@ func (r *Rules) certified(names []string) int {
 	return -1
 }
 
+// Relayed reports whether a recipient is in one of the domains that are taken
+// from anyone. Our own postmaster is not.
+func (r *Rules) Relayed(recipient smtp.Path) bool { return r.relayed(recipient.DomainKey()) >= 0 }
+
 func (r *Rules) relayed(domain string) int {
 	for i, d := range r.Domains {
 		if matchDomain(d, domain) {

@@ -24,7 +24,7 @@ const (
 // the content may go with the last group.
 func (t *transfer) envelope() error {
 	next, data := stepMail, len(t.tx.Recipients)
-	if t.chunked {
+	if t.chunked || t.tx.Probe {
 		data--
 	}
 	if t.c.mustRSET {
@@ -92,9 +92,12 @@ func (t *transfer) take(step, code int) error {
 		t.mail = true
 	case stage == StageMail:
 		t.dead = true
-		t.res.decide(t.c.replies.reply())
+		t.res.decide(t.refusedMail())
 	case stage == StageRcpt && good && !t.dead:
 		t.accepted++
+		if t.tx.Probe {
+			t.res.Recipients[step] = t.c.replies.reply()
+		}
 	case stage == StageRcpt && !t.dead:
 		t.res.Recipients[step] = t.refusal()
 	case stage == StageData && good:
@@ -103,6 +106,15 @@ func (t *transfer) take(step, code int) error {
 		t.res.decide(t.c.replies.reply())
 	}
 	return nil
+}
+
+// refusedMail returns what the refusal of MAIL means for the recipients.
+func (t *transfer) refusedMail() smtp.Reply {
+	r := t.c.replies.reply()
+	if t.tx.Probe && r.Permanent() {
+		return smtp.NewReply(450, smtp.EnhancedCode{4, 1, 0}, "the sender was refused: "+r.String())
+	}
+	return r
 }
 
 // refusal returns the reply that refused one recipient.

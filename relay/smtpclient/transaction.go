@@ -45,6 +45,10 @@ type Transaction struct {
 	// Content is read once, to its end, when the host is ready for it. Its
 	// lines end in CRLF; nothing is dot-stuffed.
 	Content io.Reader
+	// Probe asks only whether the recipients would be taken: no content is
+	// sent, and a recipient is decided by the reply to its RCPT, good or bad.
+	// That MAIL is refused says nothing of them, and decides none for good.
+	Probe bool
 }
 
 // Recipient is one forward-path with what its sender asked for.
@@ -98,7 +102,7 @@ func (r *Result) decided() bool {
 // commands. Paths and parameters are clean when they come from a parser; this
 // is the last gate.
 func (tx *Transaction) check() error {
-	if len(tx.Recipients) == 0 || tx.Content == nil {
+	if len(tx.Recipients) == 0 || tx.Content == nil && !tx.Probe {
 		return fmt.Errorf("%w: no recipient or no content", ErrEnvelope)
 	}
 	if !pathOK(tx.ReversePath) || !plain(tx.EnvelopeID) || !plain(tx.Return) || !plain(tx.By) {
