@@ -23,6 +23,7 @@ func run(t *testing.T, name string, args ...string) {
 
 func TestPromtool(t *testing.T) {
 	run(t, "promtool", "check", "config", "prometheus/prometheus.yml")
+	run(t, "promtool", "check", "config", "prometheus/local.yml")
 	run(t, "promtool", "check", "rules", rulesFile)
 	run(t, "promtool", "test", "rules", rulesTestFile)
 }

@@ -46,6 +46,7 @@ func TestTopDestinations(t *testing.T) {
 func TestSeriesAreBounded(t *testing.T) {
 	w := &world{}
 	q := open(t, w, func(o *Options) { o.TopDestinations = 20 })
+	defer q.Close()
 	reg := prometheus.NewPedanticRegistry()
 	metrics.New(reg).WatchQueue(q.Stats)
 	series := func() (n int) {
