@@ -337,7 +337,8 @@ func spoilIndex(t *testing.T, q *Queue, spoil func(tx *bolt.Tx) error) {
 func TestUnknownFormatIsRefused(t *testing.T) {
 	for name, spoil := range map[string]func(tx *bolt.Tx) error{
 		"newer": func(tx *bolt.Tx) error {
-			return tx.Bucket(bucketMeta).Put(keyFormat, []byte{0, 0, 0, formatVersion + 1})
+			version := []byte{0, 0, 0, formatVersion + 1}
+			return errors.Join(tx.Bucket(bucketMeta).Put(keyFormat, version), putMeta(tx, keyVersion, version))
 		},
 		"no bucket": func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketMessage) },
 	} {

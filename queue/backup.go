@@ -41,7 +41,7 @@ func (q *Queue) Backup(ctx context.Context, dir string) (BackedUp, error) {
 	if err == nil {
 		err = q.store.guard(func() error {
 			defer tx.Rollback()
-			return errors.Join(b.contents(tx), b.index(tx), b.journal(tx))
+			return errors.Join(b.contents(tx), b.index(tx), b.journal())
 		})
 	}
 	if err == nil {
@@ -57,7 +57,8 @@ func (q *Queue) Backup(ctx context.Context, dir string) (BackedUp, error) {
 type backup struct {
 	ctx             context.Context
 	from, dir, temp string
-	gone            []ID // messages that left meanwhile
+	gone            []ID   // messages that left meanwhile
+	applied         uint64 // the last segment of the journal that is in the index
 	done            BackedUp
 }
 
@@ -126,40 +127,51 @@ func writeFile(name string, write func(io.Writer) error) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// index writes what tx sees, without the messages that left meanwhile.
+// index writes what tx sees, without the messages that left meanwhile. Of the
+// journal it knows the last segment that was brought in.
 func (b *backup) index(tx *bolt.Tx) error {
 	name := filepath.Join(b.temp, indexName)
 	err := writeFile(name, func(out io.Writer) (err error) {
 		b.done.IndexBytes, err = tx.WriteTo(out)
 		return err
 	})
-	if err != nil || len(b.gone) == 0 {
+	if err != nil {
 		return err
 	}
 	db, err := bolt.Open(name, 0o600, boltOptions())
 	if err != nil {
 		return err
 	}
+	m, err := loadMeta(db)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	b.applied = m.applied
 	err = db.Update(func(tx *bolt.Tx) error {
 		for _, id := range b.gone {
 			if err := removeFromIndex(tx, id); err != nil {
 				return err
 			}
 		}
-		return tx.DeleteBucket(bucketTotals) // they are counted at the first start
+		if len(b.gone) > 0 { // the totals are counted at the first start
+			if err := tx.DeleteBucket(bucketTotals); err != nil {
+				return err
+			}
+		}
+		return putBegun(tx, begunSegment{number: m.applied})
 	})
 	return errors.Join(err, db.Close())
 }
 
 // journal makes the segment that the index has last, without anything in it:
 // all of it has been brought in.
-func (b *backup) journal(tx *bolt.Tx) error {
+func (b *backup) journal() error {
 	dir := filepath.Join(b.temp, journalName)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	name := segmentName(binary.BigEndian.Uint64(tx.Bucket(bucketMeta).Get(keyApplied)))
-	return errors.Join(writeFile(filepath.Join(dir, name), func(io.Writer) error { return nil }), syncDir(dir))
+	name := filepath.Join(dir, segmentName(b.applied))
+	return errors.Join(writeFile(name, func(io.Writer) error { return nil }), syncDir(dir))
 }
 
 // finish gives the backup its name.

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -11,17 +10,17 @@ import (
 )
 
 // bringIn writes an overlay into the index, with the number of the segment
-// that it ends.
-func (s *store) bringIn(o *overlay, segment uint64) error {
+// that it ends, and with the one that was begun behind it, if there is one.
+func (s *store) bringIn(o *overlay, segment uint64, next begunSegment) error {
 	s.history.add(o.stories, s.reached, segment)
-	err := s.guard(func() error { return s.update(o, segment) })
+	err := s.guard(func() error { return s.update(o, segment, next) })
 	if err == nil {
 		s.reached = segment
 	}
 	return err
 }
 
-func (s *store) update(o *overlay, segment uint64) error {
+func (s *store) update(o *overlay, segment uint64, next begunSegment) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		for _, id := range o.ids(0) {
 			if err := bringInRow(tx, id, o.rows[id]); err != nil {
@@ -37,7 +36,12 @@ func (s *store) update(o *overlay, segment uint64) error {
 		if err := bringInImports(tx, o, day(time.Now())); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketMeta).Put(keyApplied, binary.BigEndian.AppendUint64(nil, segment))
+		if next.number > 0 {
+			if err := putBegun(tx, next); err != nil {
+				return err
+			}
+		}
+		return putApplied(tx, segment)
 	})
 }
 
@@ -101,11 +105,11 @@ func (s *store) beginCheckpoint(then []func(*store)) error {
 	s.mu.Lock()
 	s.frozen, s.active = s.active, newOverlay()
 	s.mu.Unlock()
-	done := make(chan struct{})
+	done, next := make(chan struct{}), s.journal.begun()
 	s.checkpoint = done
 	go func() {
 		defer close(done)
-		s.checkpointErr = s.bringIn(s.frozen, ended)
+		s.checkpointErr = s.bringIn(s.frozen, ended, next)
 		if s.checkpointErr == nil {
 			s.checkpointErr = s.journal.retire(ended)
 		}

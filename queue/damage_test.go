@@ -51,7 +51,10 @@ func readIndex(dir string) (found map[ID]bool, complaints int, err error) {
 	s := &store{db: db, active: newOverlay(), failed: func(error) {}}
 	defer s.closeIndex()
 	err = s.guard(func() error {
-		_, err := replay(filepath.Join(dir, journalName), s.applied(), s.active.replay)
+		m, err := loadMeta(db)
+		if err == nil {
+			_, err = replay(filepath.Join(dir, journalName), vouched{applied: m.applied, begun: m.begun}, s.active.replay)
+		}
 		return err
 	})
 	if err != nil {

@@ -24,10 +24,12 @@ const (
 
 var oldIDs = [...]string{oldTried: "6H09E21HM0000", oldLarge: "6H09E21HM0001", oldHeld: "6H09E23X40000", oldFresh: "6H09E249W0000"}
 
-func oldQueue(t *testing.T) (dir string) {
+func oldQueue(t *testing.T) (dir string) { return testQueue(t, "format2") }
+
+func testQueue(t *testing.T, name string) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "old")
-	if err := os.CopyFS(dir, os.DirFS("testdata/format2")); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name))); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -80,8 +82,8 @@ func TestUpgradeFromVersion2(t *testing.T) {
 	checkOldQueue(t, q)
 	// It is the new version at once: a crash now must not leave it to an old
 	// program that has new records in its journal.
-	if version, err := readFormat(q.store.db); err != nil || version != formatVersion {
-		t.Errorf("version %d, %v", version, err)
+	if m, err := loadMeta(q.store.db); err != nil || m.version != formatVersion {
+		t.Errorf("version %d, %v", m.version, err)
 	}
 	d := q.NewDraft()
 	if err := d.Commit(Envelope{Login: "user"}, []Recipient{{Path: path("r@b.test")}}); err != nil {
@@ -102,7 +104,8 @@ func TestUpgradeFromVersion1(t *testing.T) {
 	s := openTestStore(t, dir) // brings the journal in
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		return errors.Join(meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, 1)), meta.Delete(keyApplied), meta.Delete(keyBegun))
+		return errors.Join(meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, 1)), meta.Delete(keyVersion), meta.Delete(keyApplied),
+			meta.Delete(keyBegun), meta.Delete(keyIdentity), tx.DeleteBucket(bucketTotals))
 	})
 	if err := errors.Join(err, s.abandon(), os.RemoveAll(filepath.Join(dir, journalName))); err != nil {
 		t.Fatal(err)
@@ -119,7 +122,8 @@ func TestNewerFormatSaysSo(t *testing.T) {
 	w := &world{}
 	q := open(t, w, nil)
 	spoilIndex(t, q, func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion+1))
+		version := binary.BigEndian.AppendUint32(nil, formatVersion+1)
+		return errors.Join(tx.Bucket(bucketMeta).Put(keyFormat, version), putMeta(tx, keyVersion, version))
 	})
 	_, err := Open(Options{Dir: q.dir, Deliverer: w, Router: w, Reporter: w})
 	if err == nil || !strings.Contains(err.Error(), "written by a newer waypost") {

@@ -15,12 +15,10 @@ import (
 // A destination on hold is one record, whatever waits there: nothing that waits
 // for it is attempted, expires or is warned about, and new mail for it waits
 // too. The record has the name of the destination behind "=" for a key, and
-// since when it is held:
-//
-//	hold  time crc
+// since when it is held for a value.
 
-// changeHold is a change in the journal: length, destination, length, record;
-// without a record the hold has ended.
+// changeHold is a change in the journal: length, destination, length, time and
+// its CRC-32C; without a time the hold has ended.
 const changeHold = 20
 
 // bucketHold has the destinations on hold. It is made when it is needed.
@@ -95,30 +93,45 @@ func (q *Queue) HeldDestinations() []HeldDestination {
 }
 
 func (b *batch) hold(name string, since time.Time) {
-	record := holdRecord(since)
-	b.store.active.holds[name] = record
-	b.changes = appendBytes(appendString(append(b.changes, changeHold), name), record)
+	b.store.active.holds[name] = since
+	b.changes = appendHold(b.changes, name, since)
 }
 
-// holdRecord is nil for a hold that has ended.
-func holdRecord(since time.Time) []byte {
+func appendHold(b []byte, name string, since time.Time) []byte {
+	b = appendString(append(b, changeHold), name)
 	if since.IsZero() {
-		return nil
+		return appendBytes(b, nil)
 	}
-	return appendSum(appendTime(nil, since))
+	return appendBytes(b, appendSum(appendTime(nil, since)))
+}
+
+func (d *decoder) hold() (name string, since time.Time) {
+	name = d.string()
+	if b := d.bytes(); len(b) > 0 {
+		record := decoder{b: b}
+		since = record.time()
+		record.check()
+		d.bad = d.bad || record.bad
+	}
+	return name, since
 }
 
 func holdKey(name string) []byte { return append([]byte{'='}, name...) }
 
-// parseHold reads an element of the bucket.
-func parseHold(key, record []byte) (name string, since time.Time, err error) {
-	d := decoder{b: record}
+// parseHold reads an element of the bucket in an index of that version.
+func parseHold(version uint32, key, record []byte) (name string, since time.Time, err error) {
+	value, ok := unseal(version, key, record)
+	d := decoder{b: value}
 	since = d.time()
-	d.check()
-	if rest, ok := bytes.CutPrefix(key, []byte{'='}); ok && len(rest) > 0 && !d.bad {
+	if rest, is := bytes.CutPrefix(key, []byte{'='}); is && len(rest) > 0 && ok && !d.bad && d.at == len(value) {
 		return string(rest), since, nil
 	}
 	return "", since, fmt.Errorf("the hold of a destination is %w", ErrDamaged)
+}
+
+func putHold(bucket *bolt.Bucket, name string, since time.Time) error {
+	key := holdKey(name)
+	return bucket.Put(key, seal(key, appendTime(nil, since)))
 }
 
 func bringInHolds(tx *bolt.Tx, o *overlay) error {
@@ -126,14 +139,14 @@ func bringInHolds(tx *bolt.Tx, o *overlay) error {
 		return nil
 	}
 	bucket, err := tx.CreateBucketIfNotExists(bucketHold)
-	for name, record := range o.holds {
+	for name, since := range o.holds {
 		switch {
 		case err != nil:
 			return err
-		case len(record) == 0:
+		case since.IsZero():
 			err = bucket.Delete(holdKey(name))
 		default:
-			err = bucket.Put(holdKey(name), record)
+			err = putHold(bucket, name, since)
 		}
 	}
 	return err
@@ -147,7 +160,7 @@ func (q *Queue) loadHolds(tx *bolt.Tx) error {
 		return nil
 	}
 	return bucket.ForEach(func(key, record []byte) error {
-		name, since, err := parseHold(key, record)
+		name, since, err := parseHold(formatVersion, key, record)
 		if err != nil {
 			q.log.Error("hold set aside", "next_hop", string(key), "error", err.Error())
 			return nil

@@ -196,7 +196,7 @@ func TestHoldDuringCompaction(t *testing.T) {
 		}
 		<-c.copied
 		change := newOverlay()
-		change.holds["begins.test"], change.holds["ends.test"] = holdRecord(time.Now()), nil
+		change.holds["begins.test"], change.holds["ends.test"] = time.Now(), time.Time{}
 		err = s.db.Update(func(tx *bolt.Tx) error { return bringInHolds(tx, change) })
 		if err == nil {
 			err = s.catchUp(c)

@@ -24,17 +24,13 @@ func parseIdentity(s string) (i identity, ok bool) {
 	return i, ok
 }
 
-// identify reads the identity of the index, and gives it one when it has none.
+// identify gives the index an identity when it has none.
 func (s *store) identify() error {
-	err := s.db.View(func(tx *bolt.Tx) error {
-		copy(s.identity[:], tx.Bucket(bucketMeta).Get(keyIdentity))
+	if s.identity != (identity{}) {
 		return nil
-	})
-	if err != nil || s.identity != (identity{}) {
-		return err
 	}
 	_, _ = rand.Read(s.identity[:]) // it never fails
-	return s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyIdentity, s.identity[:]) })
+	return s.db.Update(func(tx *bolt.Tx) error { return putMeta(tx, keyIdentity, s.identity[:]) })
 }
 
 // origin names a message in the queue that it was exported from.
@@ -80,8 +76,10 @@ func (b *batch) imported(o origin, as imported) {
 // importedKey is where the memory of a message stands in the index: behind its
 // day, so that what is old comes first.
 func importedKey(day uint32, o origin) []byte {
-	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 28), day), o.bytes()...)
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, importedKeyLength), day), o.bytes()...)
 }
+
+const importedKeyLength = 4 + 16 + 8
 
 // forgetMost bounds what is forgotten in one checkpoint.
 const forgetMost = 5000
@@ -100,7 +98,8 @@ func bringInImports(tx *bolt.Tx, changes *overlay, today uint32) error {
 		}
 	}
 	for o, as := range changes.imports {
-		if err := bucket.Put(importedKey(as.day, o), appendSum(as.id.key())); err != nil {
+		key := importedKey(as.day, o)
+		if err := bucket.Put(key, seal(key, as.id.key())); err != nil {
 			return err
 		}
 	}
@@ -142,7 +141,8 @@ func isImported(bucket *bolt.Bucket, o origin) bool {
 	c := bucket.Cursor()
 	for key, _ := c.First(); len(key) >= 4; {
 		day := binary.BigEndian.Uint32(key)
-		if bucket.Get(importedKey(day, o)) != nil {
+		record := importedKey(day, o)
+		if checkImported(formatVersion, record, bucket.Get(record)) == nil {
 			return true
 		}
 		key, _ = c.Seek(binary.BigEndian.AppendUint32(nil, day+1))

@@ -14,9 +14,9 @@ import (
 
 // formatVersion is the version of everything under the data directory that
 // this code reads and writes. Version 1 had no journal, version 2 no fields in
-// its records; both are read as they are, and become this version as soon as
-// the index is open.
-const formatVersion = 3
+// its records, version 3 no keys in its checksums; they are read as they are, and
+// become this version as soon as the index is open.
+const formatVersion = 4
 
 var (
 	bucketMeta     = []byte("meta")
@@ -25,10 +25,6 @@ var (
 	bucketAttempt  = []byte("attempt")
 	bucketTotals   = []byte("totals")   // where it is missing, everything is counted at start
 	bucketImported = []byte("imported") // made when it is needed
-	keyFormat      = []byte("format")
-	keyApplied     = []byte("applied") // the last segment of the journal that is in here
-	keyBegun       = []byte("begun")   // a segment of the journal that there was
-	keyIdentity    = []byte("identity")
 )
 
 // ErrFormat means that the index was written by another version of waypost.
@@ -69,10 +65,11 @@ func openIndex(dir string) (*bolt.DB, error) {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
 	}
 	err = guard(func() error {
-		if _, err := readFormat(db); err != nil {
+		m, err := loadMeta(db)
+		if err != nil {
 			return err
 		}
-		return upgrade(db)
+		return upgrade(db, m)
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open queue index %s: %w", name, err), db.Close())
@@ -153,70 +150,17 @@ func newIndex(file string) (*bolt.DB, error) {
 		return nil, err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketMessage, bucketDelivery, bucketAttempt, bucketTotals} {
+		for _, name := range [][]byte{bucketMeta, bucketMessage, bucketDelivery, bucketAttempt, bucketTotals} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
 		}
-		meta, err := tx.CreateBucket(bucketMeta)
-		if err != nil {
-			return err
-		}
-		return meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion))
+		return errors.Join(putVersion(tx), putApplied(tx, 0), putBegun(tx, begunSegment{}))
 	})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
-}
-
-// readFormat returns the version of an index, one that this program reads.
-func readFormat(db *bolt.DB) (version uint32, err error) {
-	err = db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil || tx.Bucket(bucketMessage) == nil || tx.Bucket(bucketDelivery) == nil {
-			return fmt.Errorf("%w: it is not a waypost queue", ErrFormat)
-		}
-		v := meta.Get(keyFormat)
-		if len(v) != 4 {
-			return fmt.Errorf("%w: no version", ErrFormat)
-		}
-		switch version = binary.BigEndian.Uint32(v); {
-		case version > formatVersion:
-			return fmt.Errorf("%w: version %d, written by a newer waypost; this one reads versions up to %d", ErrFormat, version, formatVersion)
-		case version == 0:
-			return fmt.Errorf("%w: version 0", ErrFormat)
-		}
-		return nil
-	})
-	return version, err
-}
-
-// upgrade makes an older index one of this version, before anything is written
-// that only this version understands.
-func upgrade(db *bolt.DB) error {
-	if upToDate(db) {
-		return nil
-	}
-	err := db.Update(func(tx *bolt.Tx) error {
-		if _, err := tx.CreateBucketIfNotExists(bucketAttempt); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketMeta).Put(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion))
-	})
-	if err != nil {
-		return fmt.Errorf("%w: upgrade to version %d: %w", ErrStore, formatVersion, err)
-	}
-	return nil
-}
-
-func upToDate(db *bolt.DB) (yes bool) {
-	// A view of an open index does not fail.
-	_ = db.View(func(tx *bolt.Tx) error {
-		yes = binary.BigEndian.Uint32(tx.Bucket(bucketMeta).Get(keyFormat)) == formatVersion && tx.Bucket(bucketAttempt) != nil
-		return nil
-	})
-	return yes
 }
 
 // syncDir makes the names in dir durable.

@@ -54,19 +54,17 @@ type inspection struct {
 	Verification
 	known map[ID]known
 	lost  map[uint64]bool // pages of the index that cannot be read in order
+	// faulty are the buckets that such a page belongs to; "" is all of them.
+	faulty map[string]bool
 	// broken says that messages may be missing without a trace of which, older
 	// that the newest meta page cannot be read, perhaps.
 	broken, older bool
-	// applied is the last segment that was brought into the index, if that is
-	// known; for a stopped queue.
-	applied      uint64
-	appliedKnown bool
-	begun        uint64           // a segment that there was
-	totals       map[string]tally // as they are counted
-	stored       map[string]tally // as they are written; nil when they are not
-	free         pageSet          // pages that are in the list of free ones
-	used         pageSet
-	last         map[string][]byte // the last key of each bucket
+	meta          indexMeta        // as far as it can be read
+	totals        map[string]tally // as they are counted
+	stored        map[string]tally // as they are written; nil when they are not
+	free          pageSet          // pages that are in the list of free ones
+	used          pageSet
+	last          map[string][]byte // the last key of each bucket
 	// pending are stories that the journal of a stopped queue has for the
 	// history, spoilt the files of the history with something wrong in them, and
 	// historyDamages how many of the damages these are.
@@ -89,7 +87,7 @@ type known struct {
 func newInspection(ctx context.Context, dir string, found func(Damage)) *inspection {
 	return &inspection{
 		dir: dir, ctx: ctx, found: found, aside: func(Damage, []byte) {}, gone: func(ID) bool { return false },
-		known: map[ID]known{}, lost: map[uint64]bool{}, totals: map[string]tally{}, last: map[string][]byte{},
+		known: map[ID]known{}, lost: map[uint64]bool{}, faulty: map[string]bool{}, totals: map[string]tally{}, last: map[string][]byte{},
 	}
 }
 
@@ -130,6 +128,11 @@ func (in *inspection) tree() error {
 		return err
 	}
 	in.Pages += int64(in.pages.meta.pages)
+	for _, name := range [][]byte{bucketMeta, bucketMessage, bucketDelivery} {
+		if !in.faulty[""] && !slices.Contains(w.names, string(name)) {
+			in.page(string(name), in.pages.meta.root, fmt.Errorf("page %d is %w: it does not list a bucket", in.pages.meta.root, ErrDamaged))
+		}
+	}
 	if err := w.free(); err != nil {
 		if !errors.Is(err, ErrDamaged) {
 			return err
@@ -156,7 +159,7 @@ func (in *inspection) tree() error {
 
 // page is told of a page that cannot be read.
 func (in *inspection) page(bucket string, id uint64, err error) {
-	in.broken, in.lost[id] = true, true
+	in.broken, in.lost[id], in.faulty[bucket] = true, true, true
 	reason := err.Error()
 	if bucket != "" {
 		reason += ", in the bucket " + bucket
@@ -268,12 +271,12 @@ func (in *inspection) record(file, bucket string, key, value []byte) {
 	case string(bucketTotals):
 		err, id = in.total(key, value), 0
 	case string(bucketImported):
-		err, id = checkImported(key, value), 0
+		err, id = checkImported(in.meta.version, key, value), 0
 	case string(bucketHold):
-		_, _, err = parseHold(key, value)
+		_, _, err = parseHold(in.meta.version, key, value)
 		id = 0
 	case string(bucketMeta):
-		err, id = checkMeta(key, value), 0
+		return // it was read before all others
 	default:
 		err, id = fmt.Errorf("bucket %q is none of ours", bucket), 0
 	}
@@ -288,20 +291,9 @@ func (in *inspection) record(file, bucket string, key, value []byte) {
 
 var errKey = fmt.Errorf("the key of a record is %w", ErrDamaged)
 
-func checkMeta(key, value []byte) error {
-	known := bytes.Equal(key, keyFormat) && len(value) == 4 || (bytes.Equal(key, keyApplied) || bytes.Equal(key, keyBegun)) && len(value) == 8 ||
-		bytes.Equal(key, keyIdentity) && len(value) == len(identity{})
-	if !known {
-		return fmt.Errorf("%q in the bucket meta is %w", key, ErrDamaged)
-	}
-	return nil
-}
-
 // checkImported looks at the memory of one message that was imported.
-func checkImported(key, value []byte) error {
-	d := decoder{b: value}
-	d.id()
-	if d.check(); d.bad || len(key) != len(importedKey(0, origin{})) {
+func checkImported(version uint32, key, record []byte) error {
+	if value, ok := unseal(version, key, record); !ok || len(value) != 8 || len(key) != importedKeyLength {
 		return fmt.Errorf("what is known of an imported message is %w", ErrDamaged)
 	}
 	return nil
@@ -352,12 +344,11 @@ func (in *inspection) delivery(key, value []byte) error {
 }
 
 func (in *inspection) total(key, value []byte) error {
-	d := decoder{b: value}
-	t := d.tally()
-	if d.check(); d.bad || len(key) == 0 {
+	class, t, ok := parseTotals(in.meta.version, key, value)
+	if !ok {
 		return fmt.Errorf("the totals of class %q are %w", key, ErrDamaged)
 	}
-	in.stored[string(key[1:])] = t
+	in.stored[class] = t
 	return nil
 }
 

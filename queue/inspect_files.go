@@ -95,41 +95,50 @@ func (r *checkedReader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// journal reads the segments after applied into one overlay, with everything
-// in them that can be read. known says that applied is known: without it, the
-// first segment that there is is the first that counts. It returns the last.
-func (in *inspection) journal(applied uint64, known bool) (*overlay, uint64, error) {
-	dir := filepath.Join(in.dir, journalName)
+// journal reads the segments that the index has not got to into one overlay,
+// with everything in them that can be read. Where nobody knows which those are,
+// the first segment that there is is the first that counts. It returns the last.
+func (in *inspection) journal() (*overlay, uint64, error) {
+	dir, known := filepath.Join(in.dir, journalName), in.meta.appliedKnown
 	files, err := in.segmentFiles(dir)
 	if err != nil {
 		return nil, 0, err
 	}
-	o, last := newOverlay(), applied
+	v := vouched{applied: in.meta.applied, begun: in.meta.begun}
+	if v.mark, err = readMark(dir); errors.Is(err, ErrDamaged) {
+		in.damage(Damage{File: filepath.Join(journalName, markName), Reason: err.Error()}, nil)
+	} else if err != nil {
+		return nil, 0, err
+	}
+	o, last := newOverlay(), v.applied
 	numbers := slices.Sorted(maps.Keys(files))
 	if !known && len(numbers) > 1 && files[numbers[0]] == spareName && numbers[1] != numbers[0]+1 {
 		numbers = numbers[1:] // of old
 	}
 	for _, number := range numbers {
-		if known && number <= applied {
+		if known && number <= v.applied {
 			continue
 		}
 		if (known || last > 0) && number != last+1 {
-			in.broken = true
-			in.damage(Damage{File: journalName, Reason: fmt.Sprintf("journal segment %d is %v: it is missing", last+1, ErrDamaged)}, nil)
+			in.missing(last + 1)
 		}
 		last = number
-		if err := in.segment(files[number], number, number == numbers[len(numbers)-1], o); err != nil {
+		if err := in.segment(files[number], number, number == numbers[len(numbers)-1], v, o); err != nil {
 			return nil, 0, err
 		}
 	}
 	// There is always a segment as new as what the index knows of.
-	newest := max(applied, in.begun)
+	newest := v.newest()
 	if known && newest > 0 && (len(numbers) == 0 || numbers[len(numbers)-1] < newest) {
-		in.broken = true
-		in.damage(Damage{File: journalName, Reason: fmt.Sprintf("journal segment %d is %v: it is missing", newest, ErrDamaged)}, nil)
-		last = max(last, newest)
+		in.missing(newest)
 	}
+	last = max(last, newest)
 	return o, last, nil
+}
+
+func (in *inspection) missing(segment uint64) {
+	in.broken = true
+	in.damage(Damage{File: journalName, Reason: fmt.Sprintf("journal segment %d is %v: it is missing", segment, ErrDamaged)}, nil)
 }
 
 // segmentFiles returns the segments by number. The spare file is one that was
@@ -154,18 +163,21 @@ func (in *inspection) segmentFiles(dir string) (map[uint64]string, error) {
 }
 
 // segment reads one segment into o, and goes on behind what is damaged.
-func (in *inspection) segment(file string, number uint64, newest bool, o *overlay) error {
-	b, err := os.ReadFile(filepath.Join(in.dir, journalName, file))
+func (in *inspection) segment(file string, number uint64, newest bool, v vouched, o *overlay) error {
+	whole, err := os.ReadFile(filepath.Join(in.dir, journalName, file))
 	if err != nil {
 		return fmt.Errorf("read journal: %w", err)
 	}
 	in.Segments++
 	where := filepath.Join(journalName, file)
-	wrong := func(raw []byte, reason string) {
+	damage := func(raw []byte, reason string) {
 		in.broken = true
-		in.damage(Damage{File: where, Reason: fmt.Sprintf("journal segment %d is %v: %s", number, ErrDamaged, reason)}, raw)
+		in.damage(Damage{File: where, Reason: reason}, raw)
 	}
-	for {
+	wrong := func(raw []byte, reason string) {
+		damage(raw, fmt.Sprintf("journal segment %d is %v: %s", number, ErrDamaged, reason))
+	}
+	for b := whole; ; {
 		kind, changes, rest, ok := nextRecord(b, number)
 		switch later := 0; {
 		case ok && kind == kindEnd:
@@ -177,7 +189,9 @@ func (in *inspection) segment(file string, number uint64, newest bool, o *overla
 			b = rest
 		default:
 			if later = laterRecordAt(b, number); later < 0 {
-				if !newest {
+				if short := v.short(number, int64(len(whole)-len(b)), int64(len(whole))); short != nil {
+					damage(nil, short.Error())
+				} else if !newest {
 					wrong(nil, "its end is missing")
 				}
 				return nil

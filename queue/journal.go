@@ -42,6 +42,8 @@ type journal struct {
 	file   *os.File
 	number uint64
 	offset int64
+	length int64 // of the file, when the segment was begun
+	mark   *os.File
 	buf    []byte
 }
 
@@ -77,6 +79,8 @@ func (j *journal) write(kind byte, changes []byte) error {
 		return fmt.Errorf("sync journal: %w", err)
 	}
 	j.offset += int64(len(b))
+	// A mark that was not written says less than it could, and is true.
+	_, _ = j.mark.WriteAt(journalMark{j.number, j.offset}.bytes(), 0)
 	return nil
 }
 
@@ -112,12 +116,19 @@ func (j *journal) begin(number uint64) error {
 	if err := unix.Fallocate(int(f.Fd()), 0, 0, j.space()); errors.Is(err, unix.ENOSPC) {
 		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
 	}
-	if err := errors.Join(f.Sync(), syncDir(j.dir)); err != nil {
+	info, err := f.Stat()
+	if err == nil && j.mark == nil {
+		j.mark, err = os.OpenFile(filepath.Join(j.dir, markName), os.O_WRONLY|os.O_CREATE, 0o600)
+	}
+	if err = errors.Join(err, f.Sync(), syncDir(j.dir)); err != nil {
 		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
 	}
-	j.file, j.number, j.offset = f, number, 0
+	j.file, j.number, j.offset, j.length = f, number, 0, info.Size()
 	return nil
 }
+
+// begun says what the index has to know of the segment that is being written.
+func (j *journal) begun() begunSegment { return begunSegment{j.number, j.length} }
 
 // retire keeps the file of a segment whose changes are in the index as the
 // spare one.
@@ -133,7 +144,7 @@ func (j *journal) close() error {
 	if j.file == nil {
 		return nil
 	}
-	return j.file.Close()
+	return errors.Join(j.file.Close(), j.mark.Close())
 }
 
 // segments returns the numbers of the segments in dir, in order.
@@ -152,24 +163,27 @@ func segments(dir string) ([]uint64, error) {
 	return all, nil
 }
 
-// replay calls f with each batch in the segments after applied, in order. A
-// record that was being written when the power went is the last one there is;
-// anything else that does not fit is damage, and never passed over.
-func replay(dir string, applied uint64, f func(changes []byte) error) (last uint64, err error) {
+// replay calls f with each batch in the segments that the index has not got to,
+// in order. A record that was being written when the power went is the last one
+// there is; anything else that does not fit is damage, and never passed over.
+func replay(dir string, v vouched, f func(changes []byte) error) (last uint64, err error) {
 	all, err := segments(dir)
 	if err != nil {
 		return 0, err
 	}
-	last = applied
+	if newest := v.newest(); newest > 0 && (len(all) == 0 || all[len(all)-1] < newest) {
+		return 0, fmt.Errorf("journal segment %d is %w: it is missing", newest, ErrDamaged)
+	}
+	last = v.applied
 	for _, number := range all {
-		if number <= applied {
+		if number <= v.applied {
 			continue
 		}
 		if number != last+1 {
 			return 0, fmt.Errorf("journal segment %d is %w: it is missing", last+1, ErrDamaged)
 		}
 		last = number
-		ended, err := replaySegment(dir, number, f)
+		ended, err := replaySegment(dir, number, v, f)
 		if err != nil {
 			return 0, err
 		}
@@ -180,12 +194,12 @@ func replay(dir string, applied uint64, f func(changes []byte) error) (last uint
 	return last, nil
 }
 
-func replaySegment(dir string, number uint64, f func(changes []byte) error) (ended bool, err error) {
-	b, err := os.ReadFile(filepath.Join(dir, segmentName(number)))
+func replaySegment(dir string, number uint64, v vouched, f func(changes []byte) error) (ended bool, err error) {
+	whole, err := os.ReadFile(filepath.Join(dir, segmentName(number)))
 	if err != nil {
 		return false, fmt.Errorf("read journal: %w", err)
 	}
-	for {
+	for b := whole; ; {
 		kind, changes, rest, ok := nextRecord(b, number)
 		switch {
 		case ok && kind == kindEnd:
@@ -200,7 +214,7 @@ func replaySegment(dir string, number uint64, f func(changes []byte) error) (end
 			// last can be incomplete.
 			return false, fmt.Errorf("journal segment %d is %w: a record before its last one", number, ErrDamaged)
 		default:
-			return false, nil
+			return false, v.short(number, int64(len(whole)-len(b)), int64(len(whole)))
 		}
 	}
 }

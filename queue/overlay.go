@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // overlay holds changes that are in the journal and not in the index yet.
@@ -17,11 +18,11 @@ type overlay struct {
 	// stories are those of messages that have left, for the history. They are
 	// only appended to.
 	stories []story
-	holds   map[string][]byte // records of destinations on hold; empty where that has ended
+	holds   map[string]time.Time // since when destinations are on hold; zero where that has ended
 }
 
 func newOverlay() *overlay {
-	return &overlay{rows: map[ID]*row{}, totals: map[string]tally{}, imports: map[origin]imported{}, holds: map[string][]byte{}}
+	return &overlay{rows: map[ID]*row{}, totals: map[string]tally{}, imports: map[origin]imported{}, holds: map[string]time.Time{}}
 }
 
 // clone returns a copy that keeps what o has now.
@@ -59,7 +60,7 @@ type deliveryRow struct {
 //	attempt ID 8, index 2, number 4, length, attempt record
 //	leave   ID 8, n, hashes each 8, length, story
 //	totals  length, class, messages, queued, deferred, held, bytes
-//	hold    length, destination, length, record (see hold.go)
+//	hold    length, destination, length, time crc (see hold.go)
 //	import  identity of the other queue 16, ID there 8, ID here 8, day 4
 const (
 	changeInsert  = 1
@@ -186,8 +187,8 @@ func (o *overlay) replay(b []byte) error {
 			class, t := d.totals()
 			o.totals[class] = t
 		case changeHold:
-			name := d.string()
-			o.holds[name] = d.bytes()
+			name, since := d.hold()
+			o.holds[name] = since
 		case changeImport:
 			from, as := d.imported()
 			o.imports[from] = as

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +24,9 @@ type Repair struct {
 	// on pages that nothing leads to, or by the trailer of their content. They
 	// may have been delivered or removed before.
 	Recovered []ID
+	// Holds are the destinations on hold that were found in the same way: these
+	// holds may have ended before.
+	Holds []string
 	// SetAside are those that could not be kept. What there is of them is in
 	// the directory Aside.
 	SetAside []ID
@@ -140,8 +142,13 @@ func (r *repair) fill(last uint64) (err error) {
 	if err := r.tx.DeleteBucket(bucketTotals); err != nil {
 		return err
 	}
-	if err := r.tx.Bucket(bucketMeta).Put(keyApplied, binary.BigEndian.AppendUint64(nil, last)); err != nil {
+	if err := putApplied(r.tx, last); err != nil {
 		return err
+	}
+	if r.meta.identity != (identity{}) {
+		if err := putMeta(r.tx, keyIdentity, r.meta.identity[:]); err != nil {
+			return err
+		}
 	}
 	err, r.tx = r.tx.Commit(), nil
 	return err
@@ -186,6 +193,10 @@ func (r *repair) finish(name, temp string, last uint64) error {
 	if err := errors.Join(r.lastSegment(last), os.Rename(temp, name), syncDir(r.dir)); err != nil {
 		return err
 	}
+	// It says something of the old journal; where it is damaged, nothing.
+	if err := removeFile(filepath.Join(r.dir, journalName, markName)); err != nil {
+		return err
+	}
 	for _, id := range r.SetAside { // it is beside by now
 		if err := os.Remove(filepath.Join(r.dir, contentPath(id))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -197,14 +208,14 @@ func (r *repair) finish(name, temp string, last uint64) error {
 // stories adds to the history what the journal has for it. When nobody knows
 // which of it is there already, it is left out.
 func (r *repair) stories(last uint64) error {
-	if !r.appliedKnown || len(r.layers[0].stories) == 0 {
+	if !r.meta.appliedKnown || len(r.layers[0].stories) == 0 {
 		return nil
 	}
-	h, err := openHistory(r.dir, r.applied, r.layers[0].stories, keepHistory, slog.New(slog.DiscardHandler))
+	h, err := openHistory(r.dir, r.meta.applied, r.layers[0].stories, keepHistory, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	h.add(r.layers[0].stories, r.applied, last)
+	h.add(r.layers[0].stories, r.meta.applied, last)
 	return h.close()
 }
 

@@ -30,30 +30,41 @@ func (r *repair) reachable() error {
 	return w.buckets()
 }
 
-// keep writes one element of the old index, if it is good.
+// keep writes one element of the old index, if it is good. A record tells by
+// itself where it belongs, should the name of its bucket be damaged.
 func (r *repair) keep(bucket string, e element) error {
 	switch {
-	case bucket == string(bucketMeta) && bytes.Equal(e.key, keyIdentity) && checkMeta(e.key, e.value) == nil:
-		return r.tx.Bucket(bucketMeta).Put(e.key, e.value)
-	case bucket == string(bucketImported) && checkImported(e.key, e.value) == nil:
-		memory, err := r.tx.CreateBucketIfNotExists(bucketImported)
-		if err != nil {
-			return err
-		}
-		return memory.Put(e.key, e.value)
-	case bucket == string(bucketHold):
-		if _, _, err := parseHold(e.key, e.value); err != nil {
-			return nil // it was named, and what it held is tried again
-		}
-		holds, err := r.tx.CreateBucketIfNotExists(bucketHold)
-		if err != nil {
-			return err
-		}
-		return holds.Put(e.key, e.value)
-	case goodRecord(e.key, e.value): // which tells by itself where it belongs, should the bucket's name be damaged
+	case bucket == string(bucketMeta) || bucket == string(bucketTotals):
+		return nil // they are made anew
+	case goodRecord(e.key, e.value):
 		return r.put(e.key, e.value)
 	}
-	return nil
+	_, err := r.keepSmall(e)
+	return err
+}
+
+// keepSmall writes the hold of a destination, or the memory of a message that
+// was imported. Of two holds of one destination the later one counts. What is
+// neither was named, or is none of ours.
+func (r *repair) keepSmall(e element) (hold string, err error) {
+	if name, since, err := parseHold(r.meta.version, e.key, e.value); err == nil {
+		bucket, err := r.tx.CreateBucketIfNotExists(bucketHold)
+		if err != nil {
+			return "", err
+		}
+		if _, other, err := parseHold(formatVersion, e.key, bucket.Get(e.key)); err == nil && !since.After(other) {
+			return "", nil
+		}
+		return name, putHold(bucket, name, since)
+	}
+	if checkImported(r.meta.version, e.key, e.value) != nil {
+		return "", nil
+	}
+	bucket, err := r.tx.CreateBucketIfNotExists(bucketImported)
+	if err != nil {
+		return "", err
+	}
+	return "", bucket.Put(e.key, seal(e.key, e.value[:8]))
 }
 
 // bucketOf tells by its length where a key belongs.
@@ -144,24 +155,69 @@ func (r *repair) unreachable() error {
 // loose takes the records of one such page, whatever else is wrong with it.
 func (r *repair) loose(pages *pageFile, id uint64) error {
 	p, err := pages.page(id)
-	if err != nil || p.kind != pageLeaf {
-		return r.ctx.Err() // no leaf, or nothing of it is where it should be
+	if err != nil {
+		return r.ctx.Err() // nothing of it is where it should be
+	}
+	return errors.Join(r.looseElements(p), r.ctx.Err())
+}
+
+func (r *repair) looseElements(p *page) error {
+	if p.kind != pageLeaf {
+		return nil
 	}
 	for i := range p.elements {
 		e, ok := p.element(i)
-		if !ok || e.bucket || !goodRecord(e.key, e.value) || hidden(r.layers, bucketOf(e.key), e.key) {
-			continue
+		var err error
+		switch {
+		case !ok:
+		case e.bucket: // a small one is a page within the value
+			if inner := inlinePage(p.id, e.value); inner != nil {
+				err = r.looseElements(inner)
+			}
+		case goodRecord(e.key, e.value):
+			err = r.looseRecord(e)
+		default:
+			err = r.looseSmall(e)
 		}
-		b := r.tx.Bucket([]byte(bucketOf(e.key)))
-		if old := b.Get(e.key); old != nil && !newer(e.key, old, e.value) {
-			continue
-		}
-		r.outside[ID(binary.BigEndian.Uint64(e.key))] = true
-		if err := r.put(e.key, e.value); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	return r.ctx.Err()
+	return nil
+}
+
+// looseRecord takes one record, if it is newer than what there is.
+func (r *repair) looseRecord(e element) error {
+	if hidden(r.layers, bucketOf(e.key), e.key) {
+		return nil
+	}
+	b := r.tx.Bucket([]byte(bucketOf(e.key)))
+	if old := b.Get(e.key); old != nil && !newer(e.key, old, e.value) {
+		return nil
+	}
+	r.outside[ID(binary.BigEndian.Uint64(e.key))] = true
+	return r.put(e.key, e.value)
+}
+
+// looseSmall takes what else is kept, where its bucket cannot be read: what is
+// not in one that can be read has ended.
+func (r *repair) looseSmall(e element) error {
+	lost := func(bucket []byte) bool { return r.pages == nil || r.faulty[""] || r.faulty[string(bucket)] }
+	_, _, noHold := parseHold(r.meta.version, e.key, e.value)
+	switch {
+	case noHold == nil && !lost(bucketHold), noHold != nil && len(e.key) == importedKeyLength && !lost(bucketImported):
+		return nil
+	case bytes.Equal(e.key, keyIdentity) && lost(bucketMeta) && r.meta.identity == identity{}:
+		if value, ok := unseal(formatSealed, e.key, e.value); ok && len(value) == len(r.meta.identity) {
+			copy(r.meta.identity[:], value)
+		}
+		return nil
+	}
+	name, err := r.keepSmall(e)
+	if name != "" && !slices.Contains(r.Holds, name) {
+		r.Holds = append(r.Holds, name)
+	}
+	return err
 }
 
 // newer reports whether one version of a delivery is later than another: more

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,26 +68,20 @@ func openStore(dir string, segment int64, failed func(error), keep HistoryOption
 }
 
 func (s *store) recover(keep HistoryOptions, log *slog.Logger) error {
-	err := s.guard(func() error {
-		s.reached = s.applied()
-		return nil
-	})
+	v, err := s.vouched(log)
 	if err != nil {
 		return err
 	}
-	applied, found := s.reached, newOverlay()
-	if err := s.missing(); err != nil {
-		return err
-	}
-	last, err := replay(s.journal.dir, applied, found.replay)
+	found := newOverlay()
+	last, err := replay(s.journal.dir, v, found.replay)
 	if err != nil {
 		return err
 	}
-	if s.history, err = openHistory(filepath.Dir(s.journal.dir), applied, found.stories, keep, log); err != nil {
+	if s.history, err = openHistory(filepath.Dir(s.journal.dir), s.reached, found.stories, keep, log); err != nil {
 		log.Error("history not readable, going on without", "error", err.Error())
 	}
-	if last > applied {
-		if err := s.bringIn(found, last); err != nil {
+	if last > s.reached {
+		if err := s.bringIn(found, last, begunSegment{}); err != nil {
 			return fmt.Errorf("%w: bring the journal in: %w", ErrStore, err)
 		}
 	}
@@ -98,16 +91,44 @@ func (s *store) recover(keep HistoryOptions, log *slog.Logger) error {
 	if err := s.guard(s.identify); err != nil {
 		return fmt.Errorf("%w: give the queue an identity: %w", ErrStore, err)
 	}
+	return s.beginJournal(last + 1)
+}
+
+// vouched reads what the index, and the mark, know of the journal.
+func (s *store) vouched(log *slog.Logger) (v vouched, err error) {
+	var m indexMeta
+	err = s.guard(func() (err error) {
+		m, err = loadMeta(s.db)
+		return err
+	})
+	if err != nil {
+		return v, err
+	}
+	s.reached, s.identity = m.applied, m.identity
+	mark, err := readMark(s.journal.dir)
+	if errors.Is(err, ErrDamaged) { // nothing of the queue is in it
+		log.Error("how much of the journal was synced is not known, going on without", "error", err.Error())
+		err = nil
+	}
+	return vouched{m.applied, m.begun, mark}, err
+}
+
+// beginJournal begins the first segment of a start, and is done with those
+// before it.
+func (s *store) beginJournal(number uint64) error {
 	old, err := segments(s.journal.dir)
 	if err != nil {
 		return err
 	}
 	// The new segment is there before the old ones go: a journal without any is
 	// always damage.
-	if err := s.journal.begin(last + 1); err != nil {
+	if err := s.journal.begin(number); err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	if err := s.guard(func() error { return s.begun(last + 1) }); err != nil {
+	err = s.guard(func() error {
+		return s.db.Update(func(tx *bolt.Tx) error { return putBegun(tx, s.journal.begun()) })
+	})
+	if err != nil {
 		return fmt.Errorf("%w: note the journal's segment: %w", ErrStore, err)
 	}
 	for _, number := range old {
@@ -116,48 +137,6 @@ func (s *store) recover(keep HistoryOptions, log *slog.Logger) error {
 		}
 	}
 	return nil
-}
-
-// missing returns an error when the journal lacks its last segment: there is
-// always one that is as new as what the index knows of.
-func (s *store) missing() error {
-	all, err := segments(s.journal.dir)
-	if err != nil {
-		return err
-	}
-	known := s.reached
-	err = s.guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) error {
-			if v := tx.Bucket(bucketMeta).Get(keyBegun); len(v) == 8 {
-				known = max(known, binary.BigEndian.Uint64(v))
-			}
-			return nil
-		})
-	})
-	if err == nil && known > 0 && (len(all) == 0 || all[len(all)-1] < known) {
-		err = fmt.Errorf("journal segment %d is %w: it is missing", known, ErrDamaged)
-	}
-	return err
-}
-
-// begun notes in the index that a segment exists, so that it is missed when it
-// does not.
-func (s *store) begun(segment uint64) error {
-	return s.db.Update(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketMeta).Put(keyBegun, binary.BigEndian.AppendUint64(nil, segment))
-	})
-}
-
-// applied returns the last segment whose changes are in the index.
-func (s *store) applied() (number uint64) {
-	// A view of an open index does not fail.
-	_ = s.db.View(func(tx *bolt.Tx) error {
-		if v := tx.Bucket(bucketMeta).Get(keyApplied); len(v) == 8 {
-			number = binary.BigEndian.Uint64(v)
-		}
-		return nil
-	})
-	return number
 }
 
 // guard is guard for an open store: after an error that came from the index
@@ -204,7 +183,7 @@ func (s *store) close() error {
 	<-s.checkpoint
 	err := s.checkpointErr
 	if err == nil && s.journal.file != nil && !s.broken.Load() {
-		err = s.bringIn(s.active, s.journal.number)
+		err = s.bringIn(s.active, s.journal.number, begunSegment{})
 	}
 	return errors.Join(err, s.journal.close(), s.history.close(), s.closeIndex())
 }

@@ -114,6 +114,17 @@ func (s *store) sum() (all tally) {
 // be empty, and the default class is.
 func totalsKey(class string) []byte { return []byte("=" + class) }
 
+// parseTotals reads an element of the bucket in an index of that version.
+func parseTotals(version uint32, key, record []byte) (class string, t tally, ok bool) {
+	value, ok := unseal(version, key, record)
+	d := decoder{b: value}
+	t = d.tally()
+	if !ok || d.bad || len(key) == 0 {
+		return "", t, false
+	}
+	return string(key[1:]), t, true
+}
+
 // bringInTotals writes those of an overlay into the index. Without the bucket
 // everything is to be counted anew.
 func bringInTotals(tx *bolt.Tx, o *overlay) error {
@@ -126,7 +137,7 @@ func bringInTotals(tx *bolt.Tx, o *overlay) error {
 		if t == (tally{}) {
 			err = bucket.Delete(totalsKey(class)) // it may be no class any more
 		} else {
-			err = bucket.Put(totalsKey(class), appendSum(t.appendTo(nil)))
+			err = bucket.Put(totalsKey(class), seal(totalsKey(class), t.appendTo(nil)))
 		}
 		if err != nil {
 			return err
@@ -146,13 +157,12 @@ func (s *store) loadTotals() error {
 			return nil
 		}
 		return bucket.ForEach(func(key, value []byte) error {
-			d := decoder{b: value}
-			t := d.tally()
-			if d.check(); d.bad || len(key) == 0 {
+			class, t, ok := parseTotals(formatVersion, key, value)
+			if !ok {
 				known = false
 				return nil
 			}
-			s.totals[string(key[1:])] = t
+			s.totals[class] = t
 			return nil
 		})
 	})

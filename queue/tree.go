@@ -41,7 +41,8 @@ type treeWalk struct {
 	// set, is told what is wrong with a page, and the walk goes on.
 	leaf    func(bucket string, elements []element) error
 	damaged func(bucket string, page uint64, err error)
-	only    string // the one bucket to visit; empty is all
+	only    string   // the one bucket to visit; empty is all
+	names   []string // of the buckets that were visited
 }
 
 // fault says what is wrong, if somebody wants to hear of it and have the rest.
@@ -69,6 +70,7 @@ func (w *treeWalk) buckets() error {
 		if w.only != "" && string(e.key) != w.only {
 			continue
 		}
+		w.names = append(w.names, string(e.key))
 		if !e.bucket || len(e.value) < 16 {
 			err = w.fault(string(e.key), id, fmt.Errorf("page %d is %w: its %q is no bucket", id, ErrDamaged, e.key))
 		} else {
@@ -86,13 +88,22 @@ func (w *treeWalk) bucket(name string, value []byte) error {
 	if id := binary.NativeEndian.Uint64(value); id != 0 {
 		return w.visit(name, id)
 	}
-	b := value[16:]
-	if len(b) < pageHead {
+	p := inlinePage(w.file.meta.root, value)
+	if p == nil {
 		return w.fault(name, w.file.meta.root, fmt.Errorf("bucket %s is %w: it is cut short", name, ErrDamaged))
 	}
-	order := binary.NativeEndian
-	p := &page{id: w.file.meta.root, kind: order.Uint16(b[8:]), elements: int(order.Uint16(b[10:])), b: b}
 	return w.elements(name, p)
+}
+
+// inlinePage returns the page that is the value of a small bucket, whose
+// elements are within another page; nil when it is none.
+func inlinePage(id uint64, value []byte) *page {
+	order := binary.NativeEndian
+	if len(value) < 16+pageHead || order.Uint64(value) != 0 {
+		return nil
+	}
+	b := value[16:]
+	return &page{id: id, kind: order.Uint16(b[8:]), elements: int(order.Uint16(b[10:])), b: b}
 }
 
 // take reads a page that was not seen before.

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,12 +43,10 @@ func (in *inspection) stopped() (index *os.File, last uint64, err error) {
 	if index, err = in.open(); err != nil {
 		return index, 0, err
 	}
-	applied, known, err := in.meta()
-	if err != nil {
+	if err := in.readMeta(); err != nil {
 		return index, 0, err
 	}
-	in.applied, in.appliedKnown = applied, known
-	journal, last, err := in.journal(applied, known)
+	journal, last, err := in.journal()
 	if err != nil {
 		return index, 0, err
 	}
@@ -101,33 +98,37 @@ func (in *inspection) open() (*os.File, error) {
 	return f, nil
 }
 
-// meta reads which segment of the journal was brought into the index last. The
-// error is ErrFormat for a queue of a newer program.
-func (in *inspection) meta() (applied uint64, known bool, err error) {
+// readMeta reads the bucket meta. The error is ErrFormat for a queue of a newer
+// program.
+func (in *inspection) readMeta() error {
 	if in.pages == nil {
-		return 0, false, nil
+		return nil
 	}
+	values := map[string][]byte{}
 	w := treeWalk{file: in.pages, seen: newPageSet(in.pages.meta.pages), only: string(bucketMeta), damaged: func(string, uint64, error) {}}
 	w.leaf = func(_ string, elements []element) error {
 		for _, e := range elements {
-			switch {
-			case string(e.key) == string(keyApplied) && len(e.value) == 8:
-				applied, known = binary.BigEndian.Uint64(e.value), true
-			case string(e.key) == string(keyBegun) && len(e.value) == 8:
-				in.begun = binary.BigEndian.Uint64(e.value)
-			case string(e.key) == string(keyFormat) && len(e.value) == 4:
-				if n := binary.BigEndian.Uint32(e.value); n > formatVersion {
-					return fmt.Errorf("%w: version %d, written by a newer waypost; this one reads versions up to %d", ErrFormat, n, formatVersion)
-				}
-			}
+			values[string(e.key)] = e.value
 		}
 		return nil
 	}
-	err = w.buckets()
-	if !known && err == nil {
-		known = in.neverApplied()
+	if err := w.buckets(); err != nil {
+		return err
 	}
-	return applied, known, err
+	if len(values) > 0 { // else the page is damaged, and the walk through all of them says so
+		m, faults, err := readMeta(values)
+		if err != nil {
+			return err
+		}
+		for _, f := range faults {
+			in.damage(Damage{File: indexName, Reason: f.err.Error()}, f.raw)
+		}
+		in.meta = m
+	}
+	if !in.meta.appliedKnown {
+		in.meta.appliedKnown = in.neverApplied()
+	}
+	return nil
 }
 
 // neverApplied reports whether the journal begins with the first segment, so
@@ -157,6 +158,9 @@ func (q *Queue) Verify(ctx context.Context, found func(Damage)) (Verification, e
 	defer snapshot.close()
 	in.layers = snapshot.layers
 	if in.pages, err = snapshot.pages(); err != nil {
+		return in.Verification, fmt.Errorf("verify: %w", err)
+	}
+	if err := in.readMeta(); err != nil {
 		return in.Verification, fmt.Errorf("verify: %w", err)
 	}
 	if err := in.running(snapshot); err != nil {
@@ -233,15 +237,16 @@ func (b *batch) snapshot() (*snapshot, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	snap := &snapshot{file: f, tx: tx, layers: []*overlay{s.active.clone()}, segment: s.journal.number, offset: s.journal.offset}
+	m, err := metaOf(tx)
+	if err != nil {
+		return nil, errors.Join(err, tx.Rollback(), f.Close())
+	}
+	snap := &snapshot{applied: m.applied, file: f, tx: tx, layers: []*overlay{s.active.clone()}, segment: s.journal.number, offset: s.journal.offset}
 	for _, c := range b.counted {
 		snap.layers[0].totals[c.class] = s.totals[c.class].plus(c.change)
 	}
 	if s.frozen != nil {
 		snap.layers = append(snap.layers, s.frozen) // which nobody changes
-	}
-	if v := tx.Bucket(bucketMeta).Get(keyApplied); len(v) == 8 {
-		snap.applied = binary.BigEndian.Uint64(v)
 	}
 	return snap, nil
 }

@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -90,11 +91,22 @@ func TestLostFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, 65, "journal segment", 0},
-		// It looks as if the power had gone there, so what is before it counts.
 		"the end of the journal": {func(t *testing.T, dir string) {
 			if err := os.Truncate(journalSegment(t, dir), 4000); err != nil {
 				t.Fatal(err)
 			}
+		}, 65, "octets of it were synced", 0},
+		// As if the power had gone there: what is before it counts.
+		"the end of the journal and its mark": {func(t *testing.T, dir string) {
+			segment := journalSegment(t, dir)
+			info, err := os.Stat(segment)
+			if err == nil {
+				err = errors.Join(os.Truncate(segment, 4000), os.Truncate(segment, info.Size()))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			lose(t, dir, "journal/mark")
 		}, 0, "queue open", -1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,6 +27,7 @@ type verified struct {
 type repaired struct {
 	Messages  int64    `json:"messages"`
 	Recovered []string `json:"recovered"`
+	Holds     []string `json:"recovered_holds,omitempty"`
 	SetAside  []string `json:"set_aside"`
 	OldIndex  string   `json:"old_index,omitempty"`
 	File      string   `json:"set_aside_file,omitempty"`
@@ -128,7 +129,7 @@ func repairQueue(ctx context.Context, dir string, found func(control.Damage), ou
 		return dataDirError(err)
 	}
 	out.Verification = control.VerificationOf(r.Before)
-	out.Repair = &repaired{Messages: r.Messages, Recovered: texts(r.Recovered), SetAside: texts(r.SetAside), OldIndex: r.Index, File: r.Aside, History: r.History}
+	out.Repair = &repaired{Messages: r.Messages, Recovered: texts(r.Recovered), Holds: r.Holds, SetAside: texts(r.SetAside), OldIndex: r.Index, File: r.Aside, History: r.History}
 	return nil
 }
 
@@ -167,6 +168,9 @@ func (q *queueProgram) printVerified(v *verified) error {
 		line("repaired: the queue has %s", count(r.Messages, "message"))
 		for _, id := range r.Recovered {
 			line("%s was found outside of the index; it may have been delivered or removed before", id)
+		}
+		for _, name := range r.Holds {
+			line("the hold of %s was found outside of the index; it may have ended before", smtp.Printable(name))
 		}
 		for _, id := range r.SetAside {
 			line("%s could not be kept and is set aside", id)
