@@ -214,6 +214,12 @@ type Relay struct {
 	// LoginsMayRelay says that a client that has logged in may send to
 	// anywhere. Default true.
 	LoginsMayRelay bool `toml:"logins_may_relay"`
+	// AliasesFile names the file of aliases, as sendmail and Postfix have it.
+	// Default "" (none).
+	AliasesFile string `toml:"aliases_file"`
+	// Expn lets the clients that may send to anywhere see the members of aliases,
+	// by EXPN. Default false.
+	Expn bool `toml:"expn"`
 	// Sign is whose mail is signed by DKIM: [SignTrusted], the default,
 	// [SignSubmission] or [SignNone].
 	Sign string `toml:"sign"`

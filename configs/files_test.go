@@ -51,6 +51,7 @@ func etc(t testing.TB) memory {
 		with("/etc/waypost/tls.key", keyFile(t, key)).
 		with("/etc/waypost/readable.key", keyFile(t, key)).
 		with("/etc/waypost/other.key", keyFile(t, other)).
+		with("/etc/aliases", []byte("root: ann@example.org\n")).
 		with("/etc/waypost/dkim.pem", []byte("whoever signs reads it\n")).
 		with("/etc/waypost/users", []byte("app:hash\n")).
 		with("/etc/waypost/recipients", []byte("r@example.org\n")).

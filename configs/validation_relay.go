@@ -35,6 +35,12 @@ func (v *validation) relay() {
 	for i, name := range r.Certificates {
 		v.certificateName(index("relay.certificates", i), name)
 	}
+	if r.AliasesFile != "" {
+		_, err := v.files.Stat(r.AliasesFile)
+		v.check("relay.aliases_file", err)
+	} else if r.Expn {
+		v.warn("relay.expn", "shows nothing without relay.aliases_file")
+	}
 	v.oneOf("relay.sign", r.Sign, SignTrusted, SignSubmission, SignNone)
 	if r.RecipientsFile != "" {
 		_, err := v.files.Stat(r.RecipientsFile)

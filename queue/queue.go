@@ -86,6 +86,9 @@ type Options struct {
 	// ReportClass returns the class of a report to that recipient; nil puts
 	// reports into the default one.
 	ReportClass func(smtp.Path) (class, rule string)
+	// ReportTo returns who receives a report to that sender, at least one; nil
+	// has the sender itself.
+	ReportTo func(smtp.Path) []smtp.Path
 	// Workers bounds the attempts that run at once at destinations that are
 	// known to answer promptly; 0 means 500.
 	Workers int

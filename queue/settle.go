@@ -165,11 +165,23 @@ func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepa
 		EightBit: eightBit, UTF8: utf8, Class: class, ClassRule: rule, ReportOn: s.message.ID,
 		RequireTLS: s.message.RequireTLS, Priority: s.message.Priority,
 	},
-		[]Recipient{{Path: s.message.ReversePath, Notify: smtp.NotifyNever}})
+		s.queue.reportTo(s.message.ReversePath))
 	if err != nil {
 		draft.Discard()
 	}
 	return p, err
+}
+
+// reportTo are the recipients of a report to a sender.
+func (q *Queue) reportTo(sender smtp.Path) (all []Recipient) {
+	to := []smtp.Path{sender}
+	if q.opts.ReportTo != nil {
+		to = q.opts.ReportTo(sender)
+	}
+	for _, p := range to {
+		all = append(all, Recipient{Path: p, Notify: smtp.NotifyNever})
+	}
+	return all
 }
 
 func (s *settlement) discardReports() {

@@ -1,10 +1,12 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
 	"waypost/configs"
+	"waypost/relay/alias"
 	"waypost/relay/auth"
 	"waypost/relay/dkim"
 	"waypost/relay/recipient"
@@ -24,6 +26,9 @@ func check(c *configs.Config, hidden []netip.Addr) (problems configs.Problems) {
 			fail("relay.users_file", "%v", err)
 		}
 	}
+	if name := c.Relay.AliasesFile; name != "" {
+		problems = append(problems, checkAliases(c, name)...)
+	}
 	for i, k := range c.DKIM {
 		if _, err := dkim.ReadKey(k.KeyFile); err != nil {
 			fail(fmt.Sprintf("dkim[%d].key_file", i), "%v", err)
@@ -41,6 +46,19 @@ func check(c *configs.Config, hidden []netip.Addr) (problems configs.Problems) {
 				fail(fmt.Sprintf("relay.networks[%d]", i), "%v has %v, the gateway of this container: strangers can seem to come from there, and would relay. Name the clients' own networks, or set trust_gateway where clients' addresses are not hidden", network, addr)
 			}
 		}
+	}
+	return problems
+}
+
+// checkAliases has one problem for each line that is wrong.
+func checkAliases(c *configs.Config, name string) (problems configs.Problems) {
+	_, err := alias.Load(name, c.Hostname, nil)
+	if bad, ok := errors.AsType[*alias.BadFile](err); ok {
+		for _, p := range bad.Problems {
+			problems = append(problems, c.Problem("relay.aliases_file", bad.Line(p)))
+		}
+	} else if err != nil {
+		problems = append(problems, c.Problem("relay.aliases_file", err.Error()))
 	}
 	return problems
 }

@@ -14,6 +14,7 @@ import (
 	"waypost/configs"
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/alias"
 	"waypost/relay/control"
 	"waypost/relay/outbound"
 	"waypost/relay/policy"
@@ -37,6 +38,11 @@ func Explain(ctx context.Context, c *configs.Config, q *control.Question) (*cont
 	if r.checker, err = r.recipients(c); err != nil {
 		return nil, err
 	}
+	aliases, err := r.readAliases(c)
+	if err != nil {
+		return nil, err
+	}
+	r.aliases.Store(aliases)
 	return r.Explain(ctx, q)
 }
 
@@ -44,7 +50,7 @@ func Explain(ctx context.Context, c *configs.Config, q *control.Question) (*cont
 // rules, routes and DNS servers as a real message does.
 func (r *Relay) Explain(ctx context.Context, q *control.Question) (*control.Explanation, error) {
 	r.mu.Lock()
-	e := &explainer{relay: r, config: r.config, rules: r.rules, checker: r.checker, ask: q.Client != "" || q.Login != "" || q.Size > 0}
+	e := &explainer{relay: r, config: r.config, rules: r.rules, checker: r.checker, aliases: r.aliases.Load(), ask: q.Client != "" || q.Login != "" || q.Size > 0}
 	r.mu.Unlock()
 	if err := e.read(q); err != nil {
 		return nil, err
@@ -54,7 +60,7 @@ func (r *Relay) Explain(ctx context.Context, q *control.Question) (*control.Expl
 		out.Decision = e.sender(q.Size)
 	}
 	for _, path := range e.recipients {
-		out.Recipients = append(out.Recipients, e.recipient(ctx, path))
+		out.Recipients = append(out.Recipients, e.named(ctx, path)...)
 	}
 	return out, nil
 }
@@ -65,6 +71,7 @@ type explainer struct {
 	config     *configs.Config
 	rules      *policy.Rules
 	checker    *recipient.Checker
+	aliases    *alias.File
 	ask        bool // whether it may be sent
 	client     policy.Client
 	from       smtp.Path
@@ -116,16 +123,51 @@ func decision(d policy.Decision) *control.ExplainedDecision {
 	return out
 }
 
+// named explains a recipient, and those that it is an alias for.
+func (e *explainer) named(ctx context.Context, path smtp.Path) []control.ExplainedRecipient {
+	a, ok := e.aliases.Table().Expand(path)
+	if !ok {
+		one := e.recipient(ctx, path)
+		one.Decision = e.relaying(path)
+		if path.Domain == "" {
+			path.Domain = e.config.Hostname
+		}
+		if e.ask && one.Decision.Allowed {
+			e.deliverable(ctx, path, one.Decision)
+		}
+		return []control.ExplainedRecipient{one}
+	}
+	explained := &control.ExplainedAlias{Name: a.Name, Place: fmt.Sprintf("%s:%d", e.aliases.Name, a.Row)}
+	all := []control.ExplainedRecipient{{
+		Address: path.String(), Decision: e.relaying(path), Alias: explained,
+		NextHops: []control.ExplainedHop{}, Replies: []control.ExplainedReply{}, RetrySeconds: []float64{},
+	}}
+	for _, m := range a.Members {
+		explained.Members = append(explained.Members, m.Path.String())
+		of := *e
+		if !m.Owner.IsNull() {
+			of.from = m.Owner
+			if owner := m.Owner.String(); !slices.Contains(explained.Owners, owner) {
+				explained.Owners = append(explained.Owners, owner)
+			}
+		}
+		all = append(all, of.recipient(ctx, m.Path))
+	}
+	return all
+}
+
+// relaying decides what is decided at RCPT; nil where nobody asked.
+func (e *explainer) relaying(path smtp.Path) *control.ExplainedDecision {
+	if !e.ask {
+		return nil
+	}
+	return decision(e.rules.Relay(e.client, path))
+}
+
 func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.ExplainedRecipient {
 	out := control.ExplainedRecipient{Address: path.String()}
-	if e.ask {
-		out.Decision = decision(e.rules.Relay(e.client, path))
-	}
 	if path.Domain == "" {
 		path.Domain = e.config.Hostname
-	}
-	if e.ask && out.Decision.Allowed {
-		e.deliverable(ctx, path, out.Decision)
 	}
 	out.Class, _ = policyClasses(e.config).Sort(&policy.Mail{Sender: e.from, Recipients: []smtp.Path{path}, Client: e.client})
 	plan := e.relay.outbound.Explain(ctx, &queue.Envelope{ReversePath: e.from, Login: e.client.Login, Class: out.Class}, &queue.Recipient{Path: path})

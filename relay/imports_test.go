@@ -17,7 +17,7 @@ import (
 // listed may not exist.
 var allowed = map[string][]string{
 	"cmd/waypost": {"cmd/waypost/internal/bench", "cmd/waypost/internal/sendmail", "cmd/waypost/internal/sink", "cmd/waypost/internal/terminal",
-		"configs", "metrics", "queue", "relay", "relay/auth", "relay/certs", "relay/control", "relay/dkim", "relay/drop", "relay/smtp"},
+		"configs", "metrics", "queue", "relay", "relay/alias", "relay/auth", "relay/certs", "relay/control", "relay/dkim", "relay/drop", "relay/smtp"},
 	"cmd/waypost/internal/bench":    {},
 	"cmd/waypost/internal/sendmail": {"relay/drop", "relay/smtp"},
 	"cmd/waypost/internal/sink":     {"cmd/waypost/internal/terminal", "relay/smtp"},
@@ -27,8 +27,9 @@ var allowed = map[string][]string{
 	"deploy":           {},
 	"metrics":          {},
 	"queue":            {"metrics", "relay/smtp"},
-	"relay":            {"configs", "metrics", "queue", "relay/account", "relay/auth", "relay/certs", "relay/control", "relay/dkim", "relay/drop", "relay/dsn", "relay/gateway", "relay/inbound", "relay/mtasts", "relay/outbound", "relay/policy", "relay/recipient", "relay/reply", "relay/route", "relay/smtp", "relay/smtpserver", "relay/tlspolicy", "resolver"},
+	"relay":            {"configs", "metrics", "queue", "relay/account", "relay/alias", "relay/auth", "relay/certs", "relay/control", "relay/dkim", "relay/drop", "relay/dsn", "relay/gateway", "relay/inbound", "relay/message", "relay/mtasts", "relay/outbound", "relay/policy", "relay/recipient", "relay/reply", "relay/route", "relay/smtp", "relay/smtpserver", "relay/tlspolicy", "resolver"},
 	"relay/account":    {},
+	"relay/alias":      {"relay/smtp", "relay/watch"},
 	"relay/auth":       {"metrics", "relay/rate", "relay/smtp", "relay/smtpserver", "relay/watch"},
 	"relay/certs":      {"relay/watch"},
 	"relay/control":    {"metrics", "queue", "relay/smtp"},
@@ -37,7 +38,7 @@ var allowed = map[string][]string{
 	"relay/dane":       {"resolver"},
 	"relay/dsn":        {"relay/message", "relay/smtp"},
 	"relay/gateway":    {},
-	"relay/inbound":    {"metrics", "queue", "relay/auth", "relay/dkim", "relay/message", "relay/policy", "relay/recipient", "relay/smtp", "relay/smtpserver"},
+	"relay/inbound":    {"metrics", "queue", "relay/alias", "relay/auth", "relay/dkim", "relay/message", "relay/policy", "relay/recipient", "relay/smtp", "relay/smtpserver"},
 	"relay/message":    {"relay/smtp"},
 	"relay/mtasts":     {"metrics", "resolver"},
 	"relay/outbound":   {"metrics", "queue", "resolver", "relay/account", "relay/reply", "relay/route", "relay/sevenbit", "relay/smtp", "relay/smtpclient", "relay/tlspolicy"},

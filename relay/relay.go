@@ -41,6 +41,7 @@ import (
 	"waypost/configs"
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/alias"
 	"waypost/relay/auth"
 	"waypost/relay/control"
 	"waypost/relay/dkim"
@@ -84,6 +85,7 @@ type Relay struct {
 
 	backend atomic.Pointer[inbound.Backend] // of the configuration of now
 	keys    atomic.Pointer[dkim.Set]        // the same
+	aliases atomic.Pointer[alias.File]      // the same
 	dns     *resolver.Resolver
 
 	side  sync.WaitGroup // what serves
@@ -138,7 +140,7 @@ func (r *Relay) openQueue() error {
 		Dir:       r.config.DataDir,
 		Deliverer: out, Router: out, Reporter: &reporter{hostname: r.config.Hostname, keys: r.keys.Load},
 		Retry:   retryPolicy(r.config),
-		Classes: queueClasses(r.config), ReportClass: reportClass(r.config),
+		Classes: queueClasses(r.config), ReportClass: reportClass(r.config), ReportTo: r.reportTo,
 		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: r.config.Delivery.ConnectionsPerDestination,
 		TopDestinations: r.config.Metrics.TopDestinations, History: history(r.config.History),
 		MinFree: int64(r.config.Queue.MinFree), Log: r.log, Metrics: r.metrics,

@@ -8,6 +8,7 @@ import (
 	"waypost/configs"
 	"waypost/relay/auth"
 	"waypost/relay/control"
+	"waypost/relay/dkim"
 	"waypost/relay/inbound"
 	"waypost/relay/policy"
 	"waypost/relay/route"
@@ -106,6 +107,10 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	if err != nil {
 		return nil, err
 	}
+	aliases, err := r.readAliases(c)
+	if err != nil {
+		return nil, err
+	}
 	keys, err := r.signingKeys(c)
 	if err != nil {
 		return nil, err
@@ -121,6 +126,8 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 		Hostname: c.Hostname, Queue: r.queue, Rules: rules, Classes: policyClasses(c), Authenticator: users, Recipients: recipients,
 		MaxRecipients: c.Limits.Recipients, ETRN: networks(c.Relay.ETRN), Log: r.log, Metrics: r.metrics,
 	}
+	options.Aliases, options.NamesKnown, options.Expand = aliases, namesKnown(c), c.Relay.Expn
+	options.Reporter = &reporter{hostname: c.Hostname, keys: func() *dkim.Set { return keys }}
 	if c.Relay.Sign == configs.SignTrusted {
 		options.Signer = keys
 	}
@@ -154,6 +161,7 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	r.connections.Bound(c.Limits.Connections, c.Limits.ConnectionsPerAddress)
 	r.rules, r.users, r.checker = rules, users, recipients
 	r.keys.Store(keys)
+	r.aliases.Store(aliases)
 	options.Submission = false
 	r.backend.Store(inbound.New(options)) // what programs of this host leave is signed, too
 	if r.serving {

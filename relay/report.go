@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"time"
@@ -8,6 +9,8 @@ import (
 	"waypost/queue"
 	"waypost/relay/dkim"
 	"waypost/relay/dsn"
+	"waypost/relay/inbound"
+	"waypost/relay/message"
 	"waypost/relay/smtp"
 )
 
@@ -17,7 +20,10 @@ type reporter struct {
 	keys     func() *dkim.Set // that sign
 }
 
-var _ queue.Reporter = (*reporter)(nil)
+var (
+	_ queue.Reporter   = (*reporter)(nil)
+	_ inbound.Reporter = (*reporter)(nil)
+)
 
 // Compose writes one report. When the content cannot be read any more, the
 // sender still hears what became of it.
@@ -28,6 +34,11 @@ func (p *reporter) Compose(w io.Writer, r queue.Report) (eightBit, utf8 bool, er
 		defer content.Close()
 		report.Content, report.ContentSize, report.EightBit = content, r.Message.Size, r.Message.EightBit
 	}
+	return p.write(w, report)
+}
+
+// write composes a report and signs it.
+func (p *reporter) write(w io.Writer, report dsn.Report) (eightBit, utf8 bool, err error) {
 	signing := p.keys().NewWriter(w)
 	defer signing.Discard()
 	composed, err := dsn.Compose(signing, report)
@@ -59,6 +70,23 @@ func (p *reporter) report(r queue.Report) dsn.Report {
 		report.Recipients = append(report.Recipients, reported(&r.Recipients[i], r))
 	}
 	return report
+}
+
+// Expanded writes the report that a message went to aliases (RFC 3461 §5.2.7).
+func (p *reporter) Expanded(w io.Writer, id queue.ID, e *queue.Envelope, header []byte, to []inbound.Expanded) (eightBit, utf8 bool, err error) {
+	report := dsn.Report{
+		Kind: dsn.Success, Hostname: p.hostname, To: e.ReversePath, QueueID: id.String(), EnvelopeID: e.EnvelopeID,
+		Arrival: e.Arrival, Now: time.Now(), ReceivedFrom: e.Client, UTF8: e.UTF8,
+		Content: bytes.NewReader(header), EightBit: !message.IsASCII(string(header)),
+	}
+	for _, r := range to {
+		one := dsn.Recipient{Final: r.Path, Original: r.Original, Action: dsn.Expanded, Status: smtp.EnhancedCode{2, 1, 5}, Reason: "it is an alias, and the message went to those behind it"}
+		if r.List {
+			one.Action, one.Reason = dsn.Delivered, "it is a mailing list, and the message went to its members"
+		}
+		report.Recipients = append(report.Recipients, one)
+	}
+	return p.write(w, report)
 }
 
 func reported(r *queue.Recipient, of queue.Report) dsn.Recipient {

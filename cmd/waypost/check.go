@@ -18,9 +18,10 @@ wrong with it at once, one line each, with its place. The exit code is then 78.
 What is suspicious but works is a warning, and the exit code is 0.
 
 The file system that the data directory is on is looked at as well: waypost does
-not start on one that keeps no mail. So are the users, and in a container
-whether relay.networks has its gateway. Nothing is listened on or looked up, so
-it can run beside a waypost that serves.`,
+not start on one that keeps no mail. So are the users, the aliases and the keys
+that sign, and in a container whether relay.networks has its gateway. Nothing is
+listened on or looked up, so it can run beside a waypost that serves. Whether the
+keys are published is for "waypost dkim check".`,
 		Example: "  waypost check --config /etc/waypost/waypost.toml",
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {

@@ -159,6 +159,13 @@ func at(place string) string {
 func (p *explanation) recipient(r *control.ExplainedRecipient) {
 	p.field("Recipient", "%s", r.Address)
 	p.decision("  Relaying", r.Decision)
+	if a := r.Alias; a != nil {
+		p.field("  Alias", "%s (%s): %s", a.Name, a.Place, strings.Join(a.Members, ", "))
+		if len(a.Owners) > 0 {
+			p.field("  Reports to", "%s", strings.Join(a.Owners, ", "))
+		}
+		return
+	}
 	if r.Class != "" {
 		p.field("  Class", "%s", r.Class)
 	}

@@ -20,6 +20,7 @@ import (
 	"waypost/cmd/waypost/internal/sendmail"
 	"waypost/configs"
 	"waypost/relay"
+	"waypost/relay/alias"
 	"waypost/relay/control"
 	"waypost/relay/drop"
 	"waypost/relay/smtp"
@@ -123,9 +124,24 @@ func (p *program) sendmail(ctx context.Context, in io.Reader, a sendmail.Argumen
 			return q.change(ctx, c, changeVerbs()[0], control.Selection{All: true}, false)
 		})
 	case sendmail.Aliases:
-		return nil
+		return p.newAliases(c)
 	}
 	return p.submit(in, a, c)
+}
+
+// newAliases says what is in the aliases file. There is nothing to make of it: a
+// waypost that serves reads it again by itself.
+func (p *program) newAliases(c *configs.Config) error {
+	name := c.Relay.AliasesFile
+	if name == "" {
+		return nil
+	}
+	f, err := alias.Load(name, c.Hostname, nil)
+	if err != nil {
+		return &codedError{exitConfig, err}
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s: %d aliases\n", name, f.Table().Len())
+	return outputError(err)
 }
 
 // server is the listener of the configuration that local mail goes to: one

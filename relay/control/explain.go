@@ -24,7 +24,7 @@ type Question struct {
 type Explanation struct {
 	// Decision is about the sender and the size; left out where nobody asked.
 	Decision *ExplainedDecision `json:"decision,omitempty"`
-	// Recipients are in the order of the question.
+	// Recipients are in the order of the question; those behind an alias follow it.
 	Recipients []ExplainedRecipient `json:"recipients"`
 }
 
@@ -43,6 +43,8 @@ type ExplainedRecipient struct {
 	Address string `json:"address"`
 	// Decision is about relaying to it; left out where nobody asked.
 	Decision *ExplainedDecision `json:"decision,omitempty"`
+	// Alias says that it is an alias. Nothing but Decision is said of it then.
+	Alias *ExplainedAlias `json:"alias,omitempty"`
 	// Class is its message class, as far as that shows without the content.
 	Class string `json:"class,omitempty"`
 	// Route is the route's key, "route[0]", or "" for delivery by MX without one;
@@ -64,6 +66,18 @@ type ExplainedRecipient struct {
 	RetrySeconds     []float64 `json:"retry_seconds"`
 	LifetimeSeconds  float64   `json:"lifetime_seconds"`
 	WarnAfterSeconds float64   `json:"warn_after_seconds"`
+}
+
+// ExplainedAlias says who is behind an alias.
+type ExplainedAlias struct {
+	// Name is the alias as it stands in the file, and Place where: "file:row".
+	Name  string `json:"name"`
+	Place string `json:"place"`
+	// Members are who receives the mail.
+	Members []string `json:"members"`
+	// Owners are who gets the reports of mailing lists; left out where they are
+	// the sender's.
+	Owners []string `json:"owners,omitempty"`
 }
 
 // ExplainedReply is a rule about refusals.

@@ -25,6 +25,7 @@ import (
 
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/alias"
 	"waypost/relay/dkim"
 	"waypost/relay/policy"
 	"waypost/relay/recipient"
@@ -52,6 +53,14 @@ type Options struct {
 	Recipients Recipients
 	// Authenticator knows the users; nil means that there are none.
 	Authenticator Authenticator
+	// Aliases say who recipients are; nil knows none.
+	Aliases *alias.File
+	// NamesKnown says that nobody of this host is there but Aliases has it.
+	NamesKnown bool
+	// Expand says that our own clients may see the members of aliases, by EXPN.
+	Expand bool
+	// Reporter writes reports on aliases; nil writes none.
+	Reporter Reporter
 	// Signer signs the mail of clients that may send to anywhere; nil signs none.
 	Signer  *dkim.Set
 	Log     *slog.Logger     // nil discards
@@ -62,6 +71,9 @@ type Options struct {
 // takes no longer than a client will wait.
 type Recipients interface {
 	Check(ctx context.Context, q recipient.Question) policy.Decision
+	// Listed reports whether a recipient of a relayed domain is on a list of them,
+	// where there is one.
+	Listed(path smtp.Path) (has, known bool)
 }
 
 var _ Recipients = (*recipient.Checker)(nil)

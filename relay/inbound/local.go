@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -38,13 +39,14 @@ func (b *Backend) TakeLocal(m Local, content io.Reader) error {
 		return fmt.Errorf("sender: %w", err)
 	}
 	s.tx.envelope.Client = m.User
+	var rcpt gosmtp.RcptOptions
+	for word := range strings.SplitSeq(m.Notify.String(), ",") {
+		rcpt.Notify = append(rcpt.Notify, gosmtp.DSNNotify(word))
+	}
 	for _, to := range m.To {
-		if err := s.Rcpt(to, &gosmtp.RcptOptions{}); err != nil {
+		if err := s.Rcpt(to, &rcpt); err != nil {
 			return fmt.Errorf("recipient: %w", err)
 		}
-	}
-	for i := range s.tx.recipients {
-		s.tx.recipients[i].Notify = m.Notify
 	}
 	err := s.Data(content)
 	if reply, ok := errors.AsType[*gosmtp.SMTPError](err); ok && reply.Code/100 == 2 {

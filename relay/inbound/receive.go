@@ -28,47 +28,78 @@ func isFull(err error) bool {
 // promises delivery or a report, so everything is on disk before (RFC 5321
 // §4.2.5, §6.1).
 func (s *session) Data(r io.Reader) error {
-	b := s.backend
-	if len(s.tx.recipients) == 0 {
-		return b.refuse(metrics.RefusedSequence, 503, gosmtp.EnhancedCode{5, 5, 1}, "No valid recipients")
+	if len(s.tx.named) == 0 {
+		return s.backend.refuse(metrics.RefusedSequence, 503, gosmtp.EnhancedCode{5, 5, 1}, "No valid recipients")
 	}
-	draft := b.Queue.NewDraft()
-	defer draft.Discard()
-	signing := s.signer().NewWriter(draft)
+	all := s.outgoing()
+	var drafts []io.Writer
+	for _, o := range all {
+		defer o.draft.Discard()
+		drafts = append(drafts, o.draft)
+	}
+	signing := s.signer().NewWriter(io.MultiWriter(drafts...))
 	defer signing.Discard()
-	in := &intake{checker: message.NewChecker(message.Limits{Binary: s.tx.envelope.Binary, Fields: b.Classes.HeaderNames()}), w: signing}
-	trace := s.trace(draft.ID(), time.Now())
-	if _, err := draft.Write(trace); err != nil {
-		return s.storageError(err)
-	}
-	if err := s.receive(in, draft.ID(), r); in.failed != nil {
-		return s.storageError(in.failed)
-	} else if err != nil {
-		return err // of the connection, or the size limit
-	}
-	if err := s.judge(in.checker); err != nil {
+	in := &intake{w: signing, keep: len(s.tx.expanded) > 0, checker: message.NewChecker(message.Limits{
+		Binary: s.tx.envelope.Binary, Fields: s.backend.Classes.HeaderNames(),
+	})}
+	envelope, signed, err := s.take(all, in, signing, r)
+	if err != nil {
 		return err
 	}
-	envelope := s.tx.envelope
+	return s.enqueue(all, in, envelope, signed)
+}
+
+// take receives the content behind our trace field, and returns the envelope as
+// the content makes it.
+func (s *session) take(all []outgoing, in *intake, signing *dkim.Writer, r io.Reader) (e queue.Envelope, signed dkim.Result, err error) {
+	ascii := true
+	for _, o := range all {
+		trace := s.trace(o.draft.ID(), time.Now())
+		if _, err := o.draft.Write(trace); err != nil {
+			return e, signed, s.storageError(err)
+		}
+		ascii = ascii && message.IsASCII(string(trace))
+	}
+	if err := s.receive(in, all[0].draft.ID(), r); in.failed != nil {
+		return e, signed, s.storageError(in.failed)
+	} else if err != nil {
+		return e, signed, err // of the connection, or the size limit
+	}
+	if err := s.judge(in.checker); err != nil {
+		return e, signed, err
+	}
+	e = s.tx.envelope
 	seen := in.checker.Result()
-	signed, err := signing.Finish(dkim.Content{
-		EightBit: seen.EightBit(), UTF8Header: envelope.UTF8 && seen.HeaderEightBit, Binary: envelope.Binary, LongLines: seen.LongestLine > message.MaxLine,
+	signed, err = signing.Finish(dkim.Content{
+		EightBit: seen.EightBit(), UTF8Header: e.UTF8 && seen.HeaderEightBit, Binary: e.Binary, LongLines: seen.LongestLine > message.MaxLine,
 	})
 	if err != nil {
-		return s.storageError(err)
+		return e, signed, s.storageError(err)
 	}
 	// Our own field has the recipient in it, who may be in UTF-8.
-	envelope.EightBit = seen.EightBit() && !signed.Converted || !message.IsASCII(string(trace))
-	envelope.Binary = envelope.Binary && !signed.Converted
-	envelope.MessageID = seen.MessageID
-	envelope.Arrival = time.Now()
-	envelope.Class, envelope.ClassRule = s.class(in.checker.Fields())
-	if err := draft.Commit(envelope, s.tx.recipients); err != nil {
-		return s.storageError(err)
+	e.EightBit = seen.EightBit() && !signed.Converted || !ascii
+	e.Binary = e.Binary && !signed.Converted
+	e.MessageID = seen.MessageID
+	e.Arrival = time.Now()
+	e.Class, e.ClassRule = s.class(in.checker.Fields())
+	return e, signed, nil
+}
+
+// enqueue puts the messages in the queue, and replies. Should one of several fail,
+// the client sends all again: a message may come twice then, and none is lost.
+func (s *session) enqueue(all []outgoing, in *intake, e queue.Envelope, signed dkim.Result) error {
+	b := s.backend
+	for _, o := range all {
+		own := o.envelope(e)
+		if err := o.draft.Commit(own, o.recipients); err != nil {
+			return s.storageError(err)
+		}
+		b.Rules.Count(s.who(), e.ReversePath, policy.Bytes, o.draft.Size(), time.Now())
+		s.accepted(&o, &own, signed.Keys)
 	}
-	b.Rules.Count(s.who(), envelope.ReversePath, policy.Bytes, draft.Size(), time.Now())
-	s.accepted(draft, envelope.Class, signed.Keys)
-	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "OK, queued as " + draft.ID().String()}
+	id := all[0].draft.ID()
+	s.reportExpanded(id, &e, in.header())
+	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "OK, queued as " + id.String()}
 }
 
 // class returns the class of the message and the rule that put it there.
@@ -78,6 +109,11 @@ func (s *session) class(fields []message.Seen) (class, rule string) {
 	}
 	for i := range s.tx.recipients {
 		m.Recipients = append(m.Recipients, s.tx.recipients[i].Path)
+	}
+	for _, l := range s.tx.lists {
+		for i := range l.recipients {
+			m.Recipients = append(m.Recipients, l.recipients[i].Path)
+		}
 	}
 	for _, f := range fields {
 		m.Fields = append(m.Fields, policy.Field(f))
@@ -113,11 +149,24 @@ type intake struct {
 	checker *message.Checker
 	w       io.Writer
 	failed  error // of w
+	keep    bool  // the header section is wanted
+	kept    []byte
+}
+
+// maxKept bounds the header section that is kept for a report, in octets.
+const maxKept = 64 << 10
+
+// header returns the header section, as far as it was kept.
+func (in *intake) header() []byte {
+	return in.kept[:min(int64(len(in.kept)), in.checker.Result().HeaderSize)]
 }
 
 // Write takes the next piece.
 func (in *intake) Write(p []byte) (int, error) {
 	in.checker.Write(p)
+	if in.keep {
+		in.kept = append(in.kept, p[:min(len(p), maxKept-len(in.kept))]...)
+	}
 	if _, in.failed = in.w.Write(p); in.failed != nil {
 		return 0, in.failed
 	}
@@ -146,8 +195,8 @@ func (s *session) trace(id queue.ID, now time.Time) []byte {
 		Protocol: s.tx.envelope.Protocol, TLS: s.tx.envelope.TLS,
 	}
 	// RFC 5321 §7.2: several recipients must not learn of each other.
-	if len(s.tx.recipients) == 1 {
-		field.For = s.tx.recipients[0].Path
+	if len(s.tx.named) == 1 {
+		field.For = s.tx.named[0]
 	}
 	return field.Append(nil)
 }
@@ -163,22 +212,25 @@ func (s *session) arrival(e *queue.Envelope) {
 }
 
 // accepted counts and logs a message that is in the queue.
-func (s *session) accepted(d *queue.Draft, class string, signatures []string) {
-	b := s.backend
+func (s *session) accepted(o *outgoing, e *queue.Envelope, signatures []string) {
+	b, d := s.backend, o.draft
 	b.Metrics.MessagesAccepted.Inc()
 	b.Metrics.AcceptedBytes.Add(float64(d.Size()))
-	b.Metrics.RecipientsAccepted.Add(float64(len(s.tx.recipients)))
+	b.Metrics.RecipientsAccepted.Add(float64(len(o.recipients)))
 	_, secure := s.conn.TLSConnectionState()
 	log := b.Log
 	if s.login != "" {
 		log = log.With("login", smtp.Printable(s.login))
 	}
-	if class != "" {
-		log = log.With("class", class)
+	if e.Class != "" {
+		log = log.With("class", e.Class)
+	}
+	if len(s.tx.aliases) > 0 {
+		log = log.With("aliases", strings.Join(s.tx.aliases, " "))
 	}
 	if len(signatures) > 0 {
 		log = log.With("signed", strings.Join(signatures, " "))
 	}
 	log.Info("accepted", "queue_id", d.ID().String(), "client", s.client.String(), "hello", smtp.Printable(s.conn.Hostname()),
-		"from", s.tx.envelope.ReversePath.String(), "recipients", len(s.tx.recipients), "size", d.Size(), "tls", secure)
+		"from", e.ReversePath.String(), "recipients", len(o.recipients), "size", d.Size(), "tls", secure)
 }

@@ -37,14 +37,20 @@ type session struct {
 type transaction struct {
 	open       bool
 	envelope   queue.Envelope
-	recipients []queue.Recipient
-	size       int64 // as MAIL declared it
+	named      []smtp.Path       // as RCPT named them
+	recipients []queue.Recipient // who they are, with aliases expanded
+	aliases    []string          // those of named that are aliases
+	lists      []list            // those of mailing lists that have an owner
+	expanded   []Expanded        // aliases to be reported on
+	size       int64             // as MAIL declared it
 }
 
 var (
 	_ smtpserver.OriginalRecipientSession = (*session)(nil)
 	_ smtpserver.MailParametersSession    = (*session)(nil)
 	_ smtpserver.QueueSession             = (*session)(nil)
+	_ smtpserver.VerifySession            = (*session)(nil)
+	_ smtpserver.ExpandSession            = (*session)(nil)
 	_ gosmtp.AuthSession                  = (*session)(nil)
 )
 
@@ -114,18 +120,23 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 		}
 		return s.denied(reason, d, s.tx.envelope.ReversePath, path)
 	}
-	if len(s.tx.recipients) >= b.MaxRecipients {
+	if len(s.tx.named) >= b.MaxRecipients {
 		// RFC 5321 §4.5.3.1.10: the client sends the rest later.
 		return b.refuse(metrics.RefusedLimit, 452, gosmtp.EnhancedCode{4, 5, 3}, "Too many recipients")
 	}
 	if path.Domain == "" {
 		path.Domain = b.Hostname // RFC 5321 §4.5.1: our own postmaster
 	}
-	if slices.ContainsFunc(s.tx.recipients, func(r queue.Recipient) bool { return r.Path == path }) {
+	if slices.Contains(s.tx.named, path) {
 		return nil
 	}
 	if d := b.Rules.Take(s.who(), s.tx.envelope.ReversePath, policy.Recipients, 1, time.Now()); !d.Allowed {
 		return s.denied(metrics.RefusedLimit, d, s.tx.envelope.ReversePath, path)
+	}
+	r := queue.Recipient{Path: path, Notify: notify(o.Notify), OriginalRecipient: originalRecipient(orcpt, o)}
+	if a, ok := b.Aliases.Table().Expand(path); ok {
+		s.expand(&r, &a)
+		return nil
 	}
 	if b.Recipients != nil {
 		q := recipient.Question{Envelope: &s.tx.envelope, Path: path, Relayed: b.Rules.Relayed(path), Size: s.tx.size}
@@ -133,7 +144,8 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 			return s.denied(metrics.RefusedRecipient, d, s.tx.envelope.ReversePath, path)
 		}
 	}
-	s.tx.recipients = append(s.tx.recipients, queue.Recipient{Path: path, Notify: notify(o.Notify), OriginalRecipient: originalRecipient(orcpt, o)})
+	s.tx.named = append(s.tx.named, path)
+	s.tx.recipients = addOnce(s.tx.recipients, r)
 	return nil
 }
 

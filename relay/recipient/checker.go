@@ -79,6 +79,15 @@ func (c *Checker) Check(ctx context.Context, q Question) policy.Decision {
 	})
 }
 
+// Listed reports whether a recipient of a relayed domain is on the list, where
+// there is one.
+func (c *Checker) Listed(path smtp.Path) (has, known bool) {
+	if c.List == nil {
+		return false, false
+	}
+	return c.List.Get().Has(path) || path.IsPostmaster(), true
+}
+
 // Explain decides as Check does by what is known already, and asks no mail host.
 func (c *Checker) Explain(ctx context.Context, q Question) policy.Decision {
 	return c.decide(ctx, q, func() policy.Decision {

@@ -93,8 +93,8 @@ func (s *session) expn(arg string) error {
 }
 
 // lookedFor reads the argument of VRFY and EXPN: an address with brackets or
-// without, perhaps with SMTPUTF8 behind it (RFC 6531 §3.7.4.2). What is a bare
-// name, and none that is reserved, is the null path. When ok is false it has
+// without, perhaps with SMTPUTF8 behind it (RFC 6531 §3.7.4.2). A bare name is
+// one of this host; what can be none, such as "Ann Smith", is the null path. When ok is false it has
 // been answered.
 func (s *session) lookedFor(arg string) (path smtp.Path, ok bool) {
 	utf8 := false
@@ -111,7 +111,11 @@ func (s *session) lookedFor(arg string) (path smtp.Path, ok bool) {
 	path, rest, err := smtp.ParsePath(arg, true)
 	switch {
 	case err != nil && !strings.Contains(arg, "@"):
-		return smtp.Path{}, true // somebody's name: RFC 5321 §3.5.1
+		// RFC 5321 §3.5.1: a user of this host, or somebody's name.
+		if local, rest, err := smtp.ParsePath(arg[:len(arg)-1]+"@"+s.server.Hostname+">", utf8); err == nil && rest == "" {
+			return local, true
+		}
+		return smtp.Path{}, true
 	case err != nil || rest != "":
 		s.complain(501, code{5, 1, 3}, "Bad address", metrics.RefusedSyntax)
 		return smtp.Path{}, false

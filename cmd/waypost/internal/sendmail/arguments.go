@@ -19,7 +19,7 @@ const (
 	List
 	// Flush tries everything in the queue now: -q.
 	Flush
-	// Aliases does nothing, for files are read again by themselves: -bi.
+	// Aliases checks the aliases file, which is read again by itself: -bi.
 	Aliases
 )
 

@@ -1,0 +1,198 @@
+package inbound
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"waypost/queue"
+	"waypost/relay/alias"
+	"waypost/relay/policy"
+	"waypost/relay/smtp"
+)
+
+// This file has what an aliases file changes: who receives a message, under whose
+// name, and what clients may ask about it.
+
+// list are the recipients of mailing lists with the same owner. They get a message
+// of their own, whose reports go to the owner (RFC 5321 §3.9.2).
+type list struct {
+	owner      smtp.Path
+	recipients []queue.Recipient
+}
+
+// Expanded is a recipient that was an alias for others, of which its sender asked
+// to be told.
+type Expanded struct {
+	Path smtp.Path
+	// Original is ORCPT as it was received.
+	Original string
+	// List says that it is a mailing list with an owner: the message has arrived
+	// there, and what becomes of it from now on is the owner's business.
+	List bool
+}
+
+// Reporter writes reports to senders.
+type Reporter interface {
+	// Expanded tells the sender of a message that went to aliases. header is its
+	// header section. What it returns is for the report's envelope.
+	Expanded(w io.Writer, id queue.ID, e *queue.Envelope, header []byte, to []Expanded) (eightBit, utf8 bool, err error)
+}
+
+// expand adds those that a recipient is an alias for. They are not asked for, so
+// that one who is gone does not keep mail from the others.
+func (s *session) expand(r *queue.Recipient, a *alias.Alias) {
+	s.tx.named = append(s.tx.named, r.Path)
+	s.tx.aliases = append(s.tx.aliases, r.Path.String())
+	several, lists := len(a.Members) > 1, 0
+	next := queue.Recipient{Notify: passedOn(r.Notify, several), OriginalRecipient: original(r)}
+	for _, m := range a.Members {
+		if !m.Owner.IsNull() {
+			// RFC 3461 §5.2.7.1: nothing that the sender asked for is passed on.
+			s.addToList(m)
+			lists++
+			continue
+		}
+		next.Path = m.Path
+		s.tx.recipients = addOnce(s.tx.recipients, next)
+	}
+	if r.Notify.Success() && (several || lists > 0) {
+		s.tx.expanded = append(s.tx.expanded, Expanded{r.Path, r.OriginalRecipient, lists == len(a.Members)})
+	}
+}
+
+func (s *session) addToList(m alias.Member) {
+	i := slices.IndexFunc(s.tx.lists, func(l list) bool { return l.owner == m.Owner })
+	if i < 0 {
+		i = len(s.tx.lists)
+		s.tx.lists = append(s.tx.lists, list{owner: m.Owner})
+	}
+	l := &s.tx.lists[i]
+	l.recipients = addOnce(l.recipients, queue.Recipient{Path: m.Path})
+}
+
+func addOnce(all []queue.Recipient, r queue.Recipient) []queue.Recipient {
+	if slices.ContainsFunc(all, func(other queue.Recipient) bool { return other.Path == r.Path }) {
+		return all
+	}
+	return append(all, r)
+}
+
+// passedOn returns NOTIFY for those behind an alias. Where they are several, the
+// report of success is the one of the expansion, and none of them makes another
+// (RFC 3461 §5.2.7.3).
+func passedOn(n smtp.Notify, several bool) smtp.Notify {
+	if !several || !n.Success() {
+		return n
+	}
+	if n &^= smtp.NotifySuccess; n == 0 {
+		return smtp.NotifyNever
+	}
+	return n
+}
+
+// original returns ORCPT for those behind an alias: as it was received, or else
+// the alias itself, so that a report names what its reader wrote (RFC 3461 §4.2).
+func original(r *queue.Recipient) string {
+	switch {
+	case r.OriginalRecipient != "":
+		return r.OriginalRecipient
+	case r.Path.ASCII():
+		return "rfc822;" + smtp.Xtext(r.Path.String())
+	}
+	return ""
+}
+
+// outgoing is one message of those that a transaction becomes: one for all
+// recipients, and one for each owner of mailing lists.
+type outgoing struct {
+	draft      *queue.Draft
+	owner      smtp.Path // null for the sender's own
+	recipients []queue.Recipient
+}
+
+// outgoing begins these messages.
+func (s *session) outgoing() (all []outgoing) {
+	if len(s.tx.recipients) > 0 {
+		all = append(all, outgoing{draft: s.backend.Queue.NewDraft(), recipients: s.tx.recipients})
+	}
+	for _, l := range s.tx.lists {
+		all = append(all, outgoing{s.backend.Queue.NewDraft(), l.owner, l.recipients})
+	}
+	return all
+}
+
+// envelope is that of the sender, or of the list.
+func (o *outgoing) envelope(e queue.Envelope) queue.Envelope {
+	if !o.owner.IsNull() {
+		e.ReversePath, e.EnvelopeID, e.Return, e.DeliverBy = o.owner, "", "", queue.DeliverBy{}
+	}
+	return e
+}
+
+// reportExpanded tells the sender of aliases, if that was asked for. The message
+// is in the queue already, so that a failure cannot be told the client any more.
+func (s *session) reportExpanded(id queue.ID, e *queue.Envelope, header []byte) {
+	b := s.backend
+	if len(s.tx.expanded) == 0 || e.ReversePath.IsNull() || b.Reporter == nil {
+		return
+	}
+	draft := b.Queue.NewDraft()
+	defer draft.Discard()
+	eightBit, utf8, err := b.Reporter.Expanded(draft, id, e, header, s.tx.expanded)
+	if err == nil {
+		report := queue.Envelope{EightBit: eightBit, UTF8: utf8, ReportOn: id, RequireTLS: e.RequireTLS, Priority: e.Priority, Arrival: time.Now()}
+		report.Class, report.ClassRule = b.Classes.Sort(&policy.Mail{Recipients: []smtp.Path{e.ReversePath}})
+		// RFC 3461 §6.1: null reverse-path, and NOTIFY only NEVER.
+		err = draft.Commit(report, []queue.Recipient{{Path: e.ReversePath, Notify: smtp.NotifyNever}})
+	}
+	if err != nil {
+		b.Log.Error("report on aliases not written", "queue_id", id.String(), "error", err.Error())
+	}
+}
+
+// Verify answers VRFY to our own clients; others learn nothing (RFC 5321 §7.3).
+func (s *session) Verify(mailbox string) error {
+	path, err := smtp.SplitPath(mailbox, true)
+	if err != nil || !s.backend.Rules.Trusted(s.who()) {
+		return nil
+	}
+	aliases := s.backend.Aliases.Table()
+	a, ok := aliases.Expand(path)
+	switch {
+	case ok && len(a.Members) == 1 && a.Members[0].Owner.IsNull():
+		return &gosmtp.SMTPError{Code: 251, EnhancedCode: gosmtp.EnhancedCode{2, 1, 5}, Message: "User not local; will forward to <" + a.Members[0].Path.String() + ">"}
+	case ok:
+		return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 1, 5}, Message: "<" + path.String() + ">"}
+	case s.backend.Recipients != nil && s.backend.Rules.Relayed(path):
+		if has, known := s.backend.Recipients.Listed(path); known && has {
+			return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 1, 5}, Message: "<" + path.String() + ">"}
+		} else if known {
+			return noSuchUser
+		}
+	case s.backend.NamesKnown && aliases.IsLocal(path) && !path.IsPostmaster():
+		return noSuchUser
+	}
+	return nil
+}
+
+var noSuchUser = &gosmtp.SMTPError{Code: 550, EnhancedCode: gosmtp.EnhancedCode{5, 1, 1}, Message: "No such user here"}
+
+// MayExpand reports whether the client may use EXPN.
+func (s *session) MayExpand() bool { return s.backend.Expand && s.backend.Rules.Trusted(s.who()) }
+
+// Expand returns the members of a list.
+func (s *session) Expand(name string) (members []string, err error) {
+	path, err := smtp.SplitPath(name, true)
+	if err != nil {
+		return nil, nil
+	}
+	a, _ := s.backend.Aliases.Table().Expand(path)
+	for _, m := range a.Members {
+		members = append(members, strings.TrimSpace(smtp.Printable(m.Path.String())))
+	}
+	return members, nil
+}
