@@ -298,6 +298,12 @@ type Limits struct {
 	Connections int `toml:"connections"`
 	// ConnectionsPerAddress is how many of them may come from one address. Default 100.
 	ConnectionsPerAddress int `toml:"connections_per_address"`
+	// ConnectionsPerNetwork is how many may come from one network; 0, the default,
+	// is no bound. IPv4Prefix and IPv6Prefix are the bits that the addresses of a
+	// network share. Default 24 and 48.
+	ConnectionsPerNetwork int `toml:"connections_per_network"`
+	IPv4Prefix            int `toml:"ipv4_prefix"`
+	IPv6Prefix            int `toml:"ipv6_prefix"`
 	// IdleTimeout is how long a client may stay silent. Default 5m.
 	IdleTimeout Duration `toml:"idle_timeout"`
 	// GreetDelay is how long a client waits for the greeting; one that cannot

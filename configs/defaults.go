@@ -39,6 +39,8 @@ func defaults(env environment) Config {
 			Recipients:            1000,
 			Connections:           1000,
 			ConnectionsPerAddress: 100,
+			IPv4Prefix:            24,
+			IPv6Prefix:            48,
 			IdleTimeout:           5 * minute,
 			MinRate:               500,
 		},

@@ -29,7 +29,7 @@ func TestReferenceIsTheDefault(t *testing.T) {
 
 // TestReferenceHasEveryKey takes the "#" from every default of the reference.
 func TestReferenceHasEveryKey(t *testing.T) {
-	text := regexp.MustCompile(`(?m)^#(\[\[|[a-z_]+ = )`).ReplaceAllString(string(Reference), "$1")
+	text := regexp.MustCompile(`(?m)^#(\[\[|[a-z0-9_]+ = )`).ReplaceAllString(string(Reference), "$1")
 	d := newDraft(defaults(environment{}))
 	if !d.read("waypost.toml", []byte(text)) || len(d.problems) > 0 {
 		t.Fatalf("the reference with all its keys is not valid: %v", Problems(d.problems))
@@ -110,7 +110,7 @@ func readmeEntries(t *testing.T) map[keyPath]entry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	form := regexp.MustCompile("(?s)^([a-z_.]+)`\n\n.+\n\n- Unit: ([^\n]+)\n- Default: ([^\n]+)\n- Example: `([^\n]+)`\n- Environment: `([A-Z0-9_]+)`\n")
+	form := regexp.MustCompile("(?s)^([a-z0-9_.]+)`\n\n.+\n\n- Unit: ([^\n]+)\n- Default: ([^\n]+)\n- Example: `([^\n]+)`\n- Environment: `([A-Z0-9_]+)`\n")
 	entries := map[keyPath]entry{}
 	for _, section := range strings.Split(string(text), "\n### `")[1:] {
 		m := form.FindStringSubmatch(section)

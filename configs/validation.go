@@ -135,6 +135,9 @@ func (v *validation) limits() {
 	}
 	atLeast(v, "limits.connections", l.Connections, 1)
 	atLeast(v, "limits.connections_per_address", l.ConnectionsPerAddress, 1)
+	atLeast(v, "limits.connections_per_network", l.ConnectionsPerNetwork, 0)
+	v.prefixLength("limits.ipv4_prefix", l.IPv4Prefix, 32)
+	v.prefixLength("limits.ipv6_prefix", l.IPv6Prefix, 64)
 	if atLeast(v, "limits.idle_timeout", l.IdleTimeout, second) && l.IdleTimeout < 5*minute {
 		// RFC 5321 §4.5.3.2.7: a server should wait at least 5 minutes.
 		v.warn("limits.idle_timeout", "%v is less than the 5m that a server should wait", l.IdleTimeout)
@@ -150,6 +153,13 @@ func (v *validation) limits() {
 	}
 	if atLeast(v, "limits.deliver_by_min", l.DeliverByMin, 0) && l.DeliverByMin > maxHold {
 		v.fail("limits.deliver_by_min", "must be at most %v, not %v", maxHold, l.DeliverByMin)
+	}
+}
+
+// prefixLength checks how many bits the addresses of a network share.
+func (v *validation) prefixLength(path string, bits, most int) {
+	if atLeast(v, path, bits, 1) && bits > most {
+		v.fail(path, "must be at most %d, not %d", most, bits)
 	}
 }
 

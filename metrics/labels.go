@@ -8,6 +8,8 @@ const (
 	OverLimit = "limit"
 	// OverAddressLimit: one client address had its share of connections open.
 	OverAddressLimit = "address_limit"
+	// OverNetworkLimit: one network had its share of connections open.
+	OverNetworkLimit = "network_limit"
 )
 
 // Values of the label "reason" of [Metrics.Refused].
@@ -192,7 +194,7 @@ const (
 	DNSError = "error"
 )
 
-func inboundReasons() []string { return []string{OverLimit, OverAddressLimit} }
+func inboundReasons() []string { return []string{OverLimit, OverAddressLimit, OverNetworkLimit} }
 
 func refusals() []string {
 	return []string{

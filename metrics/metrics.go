@@ -19,7 +19,7 @@ type Metrics struct {
 	// InboundConnections is the number of inbound connections open now.
 	InboundConnections prometheus.Gauge
 	// InboundRefused counts connections turned away before a session began, by
-	// "reason": [OverLimit] or [OverAddressLimit].
+	// "reason": [OverLimit], [OverAddressLimit] or [OverNetworkLimit].
 	InboundRefused *prometheus.CounterVec
 
 	// MessagesAccepted counts messages that were stored and acknowledged.

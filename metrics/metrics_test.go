@@ -132,7 +132,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 	labels, _ := gathered(t, reg)
 	for name, want := range map[string]map[string]int{
 		"waypost_refused_total":                     {"reason": 14},
-		"waypost_inbound_connections_refused_total": {"reason": 2},
+		"waypost_inbound_connections_refused_total": {"reason": 3},
 		"waypost_reports_total":                     {"kind": 3},
 		"waypost_attempts_total":                    {"outcome": 4},
 		"waypost_tls_handshakes_total":              {"direction": 2, "version": 4},

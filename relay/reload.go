@@ -135,7 +135,7 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	options.Submission, options.Signer = true, keys
 	submission := inbound.New(options)
 	if r.connections == nil {
-		r.connections = smtpserver.NewConnections(0, 0)
+		r.connections = smtpserver.NewConnections(smtpserver.ConnectionLimits{})
 	}
 	var doors, fresh []*door
 	for _, l := range c.Listeners {
@@ -158,7 +158,10 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 		}
 		doors = append(doors, &door{config: l, socket: d.socket, server: r.newServer(c, l, backend, secure)})
 	}
-	r.connections.Bound(c.Limits.Connections, c.Limits.ConnectionsPerAddress)
+	r.connections.Bound(smtpserver.ConnectionLimits{
+		Total: c.Limits.Connections, PerAddress: c.Limits.ConnectionsPerAddress,
+		PerNetwork: c.Limits.ConnectionsPerNetwork, IPv4Prefix: c.Limits.IPv4Prefix, IPv6Prefix: c.Limits.IPv6Prefix,
+	})
 	r.rules, r.users, r.checker = rules, users, recipients
 	r.keys.Store(keys)
 	r.aliases.Store(aliases)

@@ -39,7 +39,7 @@ func servers() map[string]func(testing.TB) string {
 
 func serveOwn(t testing.TB) string {
 	ln := listen(t)
-	s := New(Options{Hostname: "relay.example", Backend: sink{}, Connections: NewConnections(100_000, 100_000)})
+	s := New(Options{Hostname: "relay.example", Backend: sink{}, Connections: NewConnections(ConnectionLimits{Total: 100_000, PerAddress: 100_000})})
 	go s.Serve(ln)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -202,7 +202,7 @@ func BenchmarkLargeMessage(b *testing.B) {
 func idleMemory(t testing.TB, n int, secure bool) float64 {
 	certificates := certificate(t)
 	ln := listen(t)
-	o := Options{Hostname: "relay.example", Backend: sink{}, Connections: NewConnections(n, n)}
+	o := Options{Hostname: "relay.example", Backend: sink{}, Connections: NewConnections(ConnectionLimits{Total: n, PerAddress: n})}
 	if secure {
 		o.TLSMode, o.TLS = TLSImplicit, &tls.Config{Certificates: []tls.Certificate{certificates}}
 	}

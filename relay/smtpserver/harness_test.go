@@ -195,7 +195,14 @@ type client struct {
 
 func dial(t testing.TB, address string) *client {
 	t.Helper()
-	nc, err := net.Dial("tcp", address)
+	return dialFrom(t, "", address)
+}
+
+// dialFrom connects from a loopback address of choice.
+func dialFrom(t testing.TB, host, address string) *client {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(host)}}
+	nc, err := d.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func TestBadProxyHeaders(t *testing.T) {
 func TestProxiedClientsAreCounted(t *testing.T) {
 	_, address := start(t, &memory{}, func(o *Options) {
 		withProxy(o)
-		o.Connections = NewConnections(10, 1)
+		o.Connections = NewConnections(ConnectionLimits{Total: 10, PerAddress: 1})
 	})
 	for _, tc := range []struct{ client, want string }{{"192.0.2.1", "220"}, {"192.0.2.2", "220"}, {"192.0.2.1", "421 4.7.0"}} {
 		c := dial(t, address)

@@ -99,7 +99,7 @@ func (o *Options) setDefaults() {
 	set(&o.HandshakeTimeout, 30*time.Second)
 	set(&o.WriteTimeout, time.Minute)
 	if o.Connections == nil {
-		o.Connections = NewConnections(0, 0)
+		o.Connections = NewConnections(ConnectionLimits{})
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -190,19 +190,18 @@ func (s *Server) admit(nc net.Conn) {
 		s.turnAway(nc, reason)
 		return
 	}
-	addr, claimed := remoteAddr(nc), netip.Addr{}
+	addr, counted := remoteAddr(nc), claim{}
 	if !contains(s.ProxyFrom, addr) { // which is counted when it has said for whom
-		if reason = s.Connections.claim(addr); reason != "" {
-			s.Connections.leave(netip.Addr{})
+		if counted, reason = s.Connections.claim(addr); reason != "" {
+			s.Connections.leave(claim{})
 			s.turnAway(nc, reason)
 			return
 		}
-		claimed = addr
 	}
 	sess := newSession(s, nc, addr)
-	sess.claimed = claimed
+	sess.counted = counted
 	if !s.begin(sess) {
-		s.Connections.leave(claimed)
+		s.Connections.leave(counted)
 		s.turnAway(nc, "")
 		return
 	}
@@ -229,7 +228,7 @@ func (s *Server) begin(sess *session) bool {
 
 func (s *Server) end(sess *session) {
 	s.Metrics.InboundConnections.Dec()
-	s.Connections.leave(sess.claimed)
+	s.Connections.leave(sess.counted)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, sess)
@@ -237,8 +236,11 @@ func (s *Server) end(sess *session) {
 
 func (s *Server) turnAway(nc net.Conn, reason string) {
 	text := "421 4.3.2 " + s.Hostname + " Too many connections, try again later\r\n"
-	if reason == metrics.OverAddressLimit {
+	switch reason {
+	case metrics.OverAddressLimit:
 		text = "421 4.7.0 " + s.Hostname + " Too many connections from your address, try again later\r\n"
+	case metrics.OverNetworkLimit:
+		text = "421 4.7.0 " + s.Hostname + " Too many connections from your network, try again later\r\n"
 	}
 	if reason != "" {
 		s.Metrics.InboundRefused.WithLabelValues(reason).Inc()

@@ -37,7 +37,7 @@ type session struct {
 	peer    netip.Addr // the same before XCLIENT said another
 	behind  proxyHeader
 	client  xclient
-	claimed netip.Addr // the address for which it is counted, if it is
+	counted claim
 
 	backend  gosmtp.Session // nil before EHLO
 	hello    string
@@ -161,11 +161,12 @@ func (s *session) open() error {
 			s.server.Log.Warn("no PROXY header from a proxy", "proxy", s.addr.String(), "error", err.Error())
 			return err
 		}
-		if reason := s.server.Connections.claim(s.addr); reason != "" {
+		counted, reason := s.server.Connections.claim(s.addr)
+		if reason != "" {
 			s.server.turnAway(s.nc, reason)
 			return errEnd
 		}
-		s.claimed = s.addr
+		s.counted = counted
 	}
 	s.server.Metrics.Sessions.Inc()
 	if s.server.TLSMode == TLSImplicit {

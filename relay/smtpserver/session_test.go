@@ -240,7 +240,7 @@ func TestEndlessLine(t *testing.T) {
 }
 
 func TestConnectionLimits(t *testing.T) {
-	_, address := start(t, &memory{}, func(o *Options) { o.Connections = NewConnections(10, 2) })
+	_, address := start(t, &memory{}, func(o *Options) { o.Connections = NewConnections(ConnectionLimits{Total: 10, PerAddress: 2}) })
 	a := dial(t, address).ready()
 	dial(t, address).ready()
 	dial(t, address).expect("421 4.7.0", "closed")
