@@ -104,6 +104,7 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 		return 0, err
 	}
 	for _, m := range done.gone {
+		q.log.Info("removed", "queue_id", m.ID.String(), "by", f.By)
 		q.removeContent(m)
 	}
 	for _, d := range done.deliveries {

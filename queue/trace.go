@@ -35,6 +35,12 @@ func (q *Queue) Trace(key string, limit int) (stories []Story, more bool, err er
 	return stories, more, nil
 }
 
+// GoesBy reports whether a message goes by a key, as Trace has it.
+func GoesBy(key string, e *Entry) bool {
+	k := newTraceKey(key)
+	return k.matches(e)
+}
+
 // traces gathers stories, each once: one that is being moved into the history
 // may be found in two places.
 type traces struct {

@@ -52,6 +52,7 @@ import (
 	"waypost/relay/recipient"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpserver"
+	"waypost/relay/tap"
 	"waypost/resolver"
 )
 
@@ -73,6 +74,7 @@ type Options struct {
 type Relay struct {
 	config   *configs.Config
 	log      *slog.Logger
+	tap      *tap.Tap // what log goes through
 	registry *prometheus.Registry
 	metrics  *metrics.Metrics
 	queue    *queue.Queue
@@ -118,7 +120,8 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 	if warning != "" {
 		o.Log.Warn("storage", "warning", smtp.Printable(warning))
 	}
-	r := &Relay{config: c, log: o.Log, registry: prometheus.NewRegistry(), load: o.Load, reloaded: o.Reloaded, fatal: make(chan error, 1)}
+	watched := tap.New(o.Log.Handler())
+	r := &Relay{config: c, log: slog.New(watched), tap: watched, registry: prometheus.NewRegistry(), load: o.Load, reloaded: o.Reloaded, fatal: make(chan error, 1)}
 	r.metrics = metrics.New(r.registry)
 	for _, p := range Check(c) {
 		r.log.Error("configuration", "problem", p.String())
@@ -211,7 +214,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	sideCtx, stopSide := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSide()
 	r.side.Go(func() { r.drop.Run(ctx) })
-	r.side.Go(func() { r.fail(control.Serve(sideCtx, r.control, r.queue, r.Reload, r.Explain)) })
+	r.side.Go(func() {
+		r.fail(control.Serve(sideCtx, r.control, control.Service{Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Log: r.tap}))
+	})
 	if r.http != nil {
 		r.side.Go(func() { r.fail(metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.queue.Ready))) })
 	}

@@ -33,8 +33,19 @@ type daemon struct {
 }
 
 func start(ts *testscript.TestScript, neg bool, args []string) {
+	begin(ts, neg, args)
+	d := named(ts, args[0])
+	if line := d.await(ts, regexp.MustCompile(`queue open|sink: listening`)); strings.HasPrefix(line, "sink: ") {
+		ts.Setenv("SINK", line[strings.LastIndex(line, " ")+1:])
+		return
+	}
+	ts.Setenv("SMTP", d.find(ts, `"protocol":"smtp","address":"([^"]+)"`))
+	ts.Setenv("METRICS", d.find(ts, `"protocol":"http","address":"([^"]+)"`))
+}
+
+func begin(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: start NAME command...")
+		ts.Fatalf("usage: start|begin NAME command...")
 	}
 	r, w, err := os.Pipe()
 	ts.Check(err)
@@ -50,12 +61,6 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		_ = d.cmd.Process.Kill() // it has ended where all is well
 		_ = d.cmd.Wait()
 	})
-	if line := d.await(ts, regexp.MustCompile(`queue open|sink: listening`)); strings.HasPrefix(line, "sink: ") {
-		ts.Setenv("SINK", line[strings.LastIndex(line, " ")+1:])
-		return
-	}
-	ts.Setenv("SMTP", d.find(ts, `"protocol":"smtp","address":"([^"]+)"`))
-	ts.Setenv("METRICS", d.find(ts, `"protocol":"http","address":"([^"]+)"`))
 }
 
 func daemons(ts *testscript.TestScript) map[string]*daemon {
@@ -140,11 +145,24 @@ func finish(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	d := named(ts, args[0])
 	ts.Check(d.cmd.Process.Signal(syscall.SIGTERM))
+	d.end(ts, args[0], want)
+}
+
+// ended waits until a command ends by itself.
+func ended(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ended NAME")
+	}
+	named(ts, args[0]).end(ts, args[0], 0)
+}
+
+// end waits for the end, which must be with a code.
+func (d *daemon) end(ts *testscript.TestScript, name string, want int) {
 	d.wait(ts)
 	if got := d.cmd.ProcessState.ExitCode(); got != want {
-		ts.Fatalf("%s: exit code %d, want %d:\n%s", args[0], got, want, strings.Join(d.lines, "\n"))
+		ts.Fatalf("%s: exit code %d, want %d:\n%s", name, got, want, strings.Join(d.lines, "\n"))
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".log"), []byte(strings.Join(d.lines, "\n")+"\n"), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(name+".log"), []byte(strings.Join(d.lines, "\n")+"\n"), 0o600))
 }
 
 func sendSignal(ts *testscript.TestScript, neg bool, args []string) {

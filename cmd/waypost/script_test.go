@@ -19,6 +19,8 @@ func TestMain(m *testing.M) {
 //	code N command…          run a command, which must exit with N
 //	start NAME command…      run a command in the background until it listens;
 //	                         sets $SMTP, $METRICS or $SINK
+//	begin NAME command…      run a command in the background
+//	ended NAME               wait until it ends by itself, with 0
 //	await NAME regexp        wait until the command has printed such a line
 //	finish NAME [N]          send SIGTERM; it must exit with N (default 0), and
 //	                         what it printed is then in the file NAME.log
@@ -50,7 +52,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "onterminal": onTerminal, "answer": answer, "send": send, "dangle": dangle,
-			"start": start, "await": await, "signal": sendSignal, "hangup": hangUp, "finish": finish, "crash": crash,
+			"start": start, "begin": begin, "ended": ended, "await": await, "signal": sendSignal, "hangup": hangUp, "finish": finish, "crash": crash,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,

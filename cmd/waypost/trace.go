@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 // traceCommand tells what became of messages, those that have left included.
 func (p *program) traceCommand() *cobra.Command {
 	q := &queueProgram{program: p}
-	asJSON, limit := false, 0
+	asJSON, follow, limit := false, false, 0
 	cmd := &cobra.Command{
 		Use:   "trace KEY",
 		Short: "Tell what became of a message, also when it has left the queue",
@@ -26,20 +25,32 @@ left it and be in its history (see "history" in the configuration).
 
 KEY is a queue ID, a Message-ID, a sender, a recipient, or the ID under which the
 next hop took the message. Of several messages the newest are shown, oldest
-first. With --json it is one object for each message.`,
-		Example: "  waypost trace 06F8TKQ2C0000\n  waypost trace user@example.org --limit 5\n  waypost trace '<20260102.1@mail.example.org>'",
+first. With --json it is one object for each message.
+
+With --follow it goes on with what happens to these messages, and to others that
+come and go by the key, line by line as the log has it, until it is interrupted;
+by a queue ID, until that message has left. With --json each line is an object
+with one field: story, event, or missed.`,
+		Example: "  waypost trace 06F8TKQ2C0000\n  waypost trace user@example.org --follow\n  waypost trace '<20260102.1@mail.example.org>'",
 		Args:    oneKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 {
 				return usageError("--limit must be at least 1, not %d", limit)
 			}
+			if follow && q.offline {
+				return usageError("--follow needs a waypost that runs, and --offline one that does not")
+			}
 			return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
+				if follow {
+					return q.follow(ctx, c, args[0], asJSON)
+				}
 				return q.trace(ctx, c, args[0], limit, asJSON)
 			})
 		},
 	}
 	q.dataDirFlag(cmd.Flags())
 	q.offlineFlag(cmd.Flags())
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object for each message")
 	cmd.Flags().IntVar(&limit, "limit", 20, "the greatest `number` of messages, up to 1000")
 	return cmd
@@ -79,5 +90,5 @@ func (q *queueProgram) trace(ctx context.Context, c *control.Client, key string,
 	if found.More && !asJSON {
 		_, _ = fmt.Fprintf(out, "\n%s shown, and there are older ones; --limit shows more\n", count(len(found.Messages), "message"))
 	}
-	return errors.Join(outputError(out.Flush()))
+	return outputError(out.Flush())
 }

@@ -78,7 +78,7 @@ func TestServeSaysWhyItEnded(t *testing.T) {
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := metrics.Serve(t.Context(), ln, newHandler(&fake{}, nil, nil)); !errors.Is(err, net.ErrClosed) {
+	if err := metrics.Serve(t.Context(), ln, newHandler(&fake{}, Service{})); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want net.ErrClosed", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/smtp"
+	"waypost/relay/tap"
 )
 
 // fake is a queue whose every answer a test decides.
@@ -25,6 +26,7 @@ type fake struct {
 	waits    time.Time // what WaitsUntil says
 	reloaded *Reloaded // what a reload says; nil is a bad configuration
 	notReady error
+	log      *tap.Tap // where messages are followed
 
 	mu      sync.Mutex
 	asked   []queue.Filter // by changes
@@ -194,7 +196,7 @@ func connect(t *testing.T, f *fake) (c *Client, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- metrics.Serve(ctx, ln, newHandler(f, f.reload, nil)) }()
+	go func() { ended <- metrics.Serve(ctx, ln, newHandler(f, Service{Reload: f.reload, Log: f.log})) }()
 	if c, err = Dial(path); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/tap"
 )
 
 // adminQueue is what the socket needs of the queue.
@@ -43,10 +44,16 @@ type adminQueue interface {
 var _ adminQueue = (*queue.Queue)(nil)
 
 // handler answers requests.
-type handler struct{ queue adminQueue }
+type handler struct {
+	queue adminQueue
+	log   *tap.Tap
+}
 
-func newHandler(q adminQueue, reload func() (*Reloaded, error), explain func(context.Context, *Question) (*Explanation, error)) http.Handler {
-	h := &handler{queue: q}
+// errNotRunning answers what a queue alone has no answer to.
+var errNotRunning = &Problem{Code: CodeTemporary, Text: "no waypost is running that could answer this"}
+
+func newHandler(q adminQueue, s Service) http.Handler {
+	h := &handler{queue: q, log: s.Log}
 	mux := http.NewServeMux()
 	answer := func(pattern string, f func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -69,8 +76,19 @@ func newHandler(q adminQueue, reload func() (*Reloaded, error), explain func(con
 	answer("GET /v1/messages/{id}", h.show)
 	answer("GET /v1/stats", h.stats)
 	answer("POST /v1/trace", h.trace)
-	answer("POST /v1/explain", func(r *http.Request) (any, error) { return h.explain(r, explain) })
-	answer("POST /v1/reload", func(*http.Request) (any, error) { return reload() })
+	answer("POST /v1/explain", func(r *http.Request) (any, error) {
+		if s.Explain == nil {
+			return nil, errNotRunning
+		}
+		return h.explain(r, s.Explain)
+	})
+	answer("POST /v1/reload", func(*http.Request) (any, error) {
+		if s.Reload == nil {
+			return nil, errNotRunning
+		}
+		return s.Reload()
+	})
+	mux.HandleFunc("POST /v1/follow", h.follow)
 	answer("GET /v1/health", h.health)
 	mux.HandleFunc("POST /v1/count", h.count)
 	mux.HandleFunc("POST /v1/sort", h.sort)

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
 
@@ -18,9 +17,7 @@ func Local(q *queue.Queue) *Client {
 	pipes := &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	nothing := errors.New("no waypost is running")
-	handler := newHandler(q, func() (*Reloaded, error) { return nil, nothing },
-		func(context.Context, *Question) (*Explanation, error) { return nil, nothing })
+	handler := newHandler(q, Service{})
 	go func() {
 		defer close(ended)
 		_ = metrics.Serve(ctx, pipes, handler) // a pipe has no way to fail

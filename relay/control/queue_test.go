@@ -44,7 +44,7 @@ func TestWithQueue(t *testing.T) {
 	ln := mustListen(t, socketPath(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, ln, q, nil, nil) }()
+	go func() { ended <- Serve(ctx, ln, Service{Queue: q}) }()
 	c, err := Dial(ln.(*listener).path)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/tap"
 )
 
 const (
@@ -19,14 +20,24 @@ const (
 	writeTimeout = 10 * time.Minute
 )
 
-// Serve answers on ln with what q knows until ctx is done; then it closes ln,
+// Service is what a running waypost answers with.
+type Service struct {
+	Queue *queue.Queue
+	// Reload loads the configuration again; nil is a waypost that does not run.
+	Reload func() (*Reloaded, error)
+	// Explain answers questions; nil is a waypost that does not run.
+	Explain func(context.Context, *Question) (*Explanation, error)
+	// Log is where messages can be followed; nil is a waypost that does not run.
+	Log *tap.Tap
+}
+
+// Serve answers on ln with what s has until ctx is done; then it closes ln,
 // which removes the socket, gives running requests two seconds to finish, and
-// returns nil. Any other end is an error. reload loads the configuration again,
-// and explain answers questions, when somebody asks for that. Serve always
-// closes ln, and the queue may be closed once it has returned. Waits and sizes
-// are bounded as for the metrics.
-func Serve(ctx context.Context, ln net.Listener, q *queue.Queue, reload func() (*Reloaded, error), explain func(context.Context, *Question) (*Explanation, error)) error {
-	if err := metrics.Serve(ctx, ln, newHandler(q, reload, explain)); err != nil {
+// returns nil. Any other end is an error. Serve always closes ln, and the queue
+// may be closed once it has returned. Waits and sizes are bounded as for the
+// metrics.
+func Serve(ctx context.Context, ln net.Listener, s Service) error {
+	if err := metrics.Serve(ctx, ln, newHandler(s.Queue, s)); err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	return nil
