@@ -14,8 +14,8 @@ import (
 )
 
 // memoryLimit is how much memory the program may use for large messages, in
-// octets: less than three of them.
-const memoryLimit = 130_000_000
+// octets: two of them.
+const memoryLimit = 100_000_000
 
 // TestMemory sends 20 messages of 50 MB at once. The bound is on VmHWM, the most
 // that was ever resident, with the pages of the program's file and of the
