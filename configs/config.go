@@ -327,6 +327,11 @@ type Limits struct {
 	MessagesPerSender   string `toml:"messages_per_sender"`
 	RecipientsPerSender string `toml:"recipients_per_sender"`
 	BytesPerSender      string `toml:"bytes_per_sender"`
+	// Hops is how many hosts a message may have passed before it is taken for a
+	// loop. Default 100.
+	Hops int `toml:"hops"`
+	// OwnHops is how many of them may have been we ourselves. Default 10.
+	OwnHops int `toml:"own_hops"`
 	// HoldMax is how long a client may have its message held before the first
 	// attempt (FUTURERELEASE); 0, the default, does not offer it. Only
 	// listeners of [ModeSubmission] offer it.
@@ -526,6 +531,9 @@ type Delivery struct {
 	// AllowPrivate are the loopback and private networks that delivery by MX
 	// may reach, as in Relay.Networks. Default none.
 	AllowPrivate []string `toml:"allow_private"`
+	// OwnAddresses are addresses at which other hosts reach us though none of our
+	// interfaces has them, as behind a NAT. Default none.
+	OwnAddresses []string `toml:"own_addresses"`
 	// MTASTS says that the MTA-STS policies of domains are obeyed. Default true.
 	MTASTS bool `toml:"mta_sts"`
 	// AddressFamily is [FamilyBoth], the default, [FamilyPreferIPv4],

@@ -37,6 +37,8 @@ func defaults(env environment) Config {
 		Limits: Limits{
 			MessageSize:           50 * megabyte,
 			Recipients:            1000,
+			Hops:                  100,
+			OwnHops:               10,
 			Connections:           1000,
 			ConnectionsPerAddress: 100,
 			IPv4Prefix:            24,

@@ -146,6 +146,11 @@ func (v *validation) limits() {
 		// RFC 5321 §4.5.3.2.1 has clients wait for 5 minutes, and many do not.
 		v.warn("limits.greet_delay", "%v is longer than many clients wait", l.GreetDelay)
 	}
+	if atLeast(v, "limits.hops", l.Hops, 1) && l.Hops < 100 {
+		// RFC 5321 §6.3: the limit should be large, at least 100.
+		v.warn("limits.hops", "%d is less than the 100 that a limit on hops should have", l.Hops)
+	}
+	atLeast(v, "limits.own_hops", l.OwnHops, 1)
 	atLeast(v, "limits.min_rate", l.MinRate, 0)
 	atLeast(v, "limits.session_messages", l.SessionMessages, 0)
 	if atLeast(v, "limits.hold_max", l.HoldMax, 0) && l.HoldMax > maxHold {
@@ -209,6 +214,11 @@ func (v *validation) delivery() {
 	}
 	for i, network := range d.AllowPrivate {
 		v.network(index("delivery.allow_private", i), network)
+	}
+	for i, text := range d.OwnAddresses {
+		if _, err := netip.ParseAddr(text); err != nil {
+			v.fail(index("delivery.own_addresses", i), "%q is not an IP address", text)
+		}
 	}
 	v.oneOf("delivery.address_family", d.AddressFamily, FamilyBoth, FamilyPreferIPv4, FamilyIPv4, FamilyIPv6)
 	atLeast(v, "delivery.workers", d.Workers, 1)

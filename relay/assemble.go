@@ -63,9 +63,11 @@ func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 
 func (r *Relay) newResolver() *resolver.Resolver {
 	c := r.config
+	others := addresses(c.Delivery.OwnAddresses)
 	return resolver.New(resolver.Options{
 		Servers: c.Resolver.Servers, TrustAD: addresses(c.Resolver.TrustAD),
 		Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
+		Own: func() []netip.AddrPort { return r.ownAddresses(others) },
 	})
 }
 

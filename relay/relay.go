@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -89,6 +90,7 @@ type Relay struct {
 	keys    atomic.Pointer[dkim.Set]        // the same
 	aliases atomic.Pointer[alias.File]      // the same
 	dns     *resolver.Resolver
+	sockets atomic.Pointer[[]netip.AddrPort] // that take mail
 
 	side  sync.WaitGroup // what serves
 	fatal chan error     // what ended unasked

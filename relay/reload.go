@@ -124,7 +124,7 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	}
 	options := inbound.Options{
 		Hostname: c.Hostname, Queue: r.queue, Rules: rules, Classes: policyClasses(c), Authenticator: users, Recipients: recipients,
-		MaxRecipients: c.Limits.Recipients, ETRN: networks(c.Relay.ETRN), Log: r.log, Metrics: r.metrics,
+		MaxRecipients: c.Limits.Recipients, MaxHops: c.Limits.Hops, MaxOwnHops: c.Limits.OwnHops, ETRN: networks(c.Relay.ETRN), Log: r.log, Metrics: r.metrics,
 	}
 	options.Aliases, options.NamesKnown, options.Expand = aliases, namesKnown(c), c.Relay.Expn
 	options.Reporter = &reporter{hostname: c.Hostname, keys: func() *dkim.Set { return keys }}
@@ -164,6 +164,7 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 	})
 	r.rules, r.users, r.checker = rules, users, recipients
 	r.keys.Store(keys)
+	r.noteSockets(doors)
 	r.aliases.Store(aliases)
 	options.Submission = false
 	r.backend.Store(inbound.New(options)) // what programs of this host leave is signed, too

@@ -44,6 +44,9 @@ type Options struct {
 	Submission bool
 	// MaxRecipients is how many one message may have; 0 means 1000.
 	MaxRecipients int
+	// MaxHops is how many hosts a message may have passed, and MaxOwnHops how often
+	// it may have been here; 0 is as for message.Limits.
+	MaxHops, MaxOwnHops int
 	// ETRN are the clients that may have the queue tried for a domain (RFC
 	// 1985); none by default.
 	ETRN []netip.Prefix

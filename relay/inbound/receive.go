@@ -41,6 +41,7 @@ func (s *session) Data(r io.Reader) error {
 	defer signing.Discard()
 	in := &intake{w: signing, keep: len(s.tx.expanded) > 0, checker: message.NewChecker(message.Limits{
 		Binary: s.tx.envelope.Binary, Fields: s.backend.Classes.HeaderNames(),
+		Received: s.backend.MaxHops, Hostname: s.backend.Hostname, Own: s.backend.MaxOwnHops,
 	})}
 	envelope, signed, err := s.take(all, in, signing, r)
 	if err != nil {

@@ -12,6 +12,9 @@ const (
 	// DefaultReceived is the number of hops after which a message is taken
 	// for a loop (RFC 5321 §6.3: at least 100).
 	DefaultReceived = 100
+	// DefaultOwn is how often a message may have been here before. Filters that
+	// give mail back and addresses that lead back here take a few.
+	DefaultOwn = 10
 	// DefaultHeader is the largest header section, in octets.
 	DefaultHeader = 1 << 20
 )
@@ -38,6 +41,11 @@ type Limits struct {
 	// Received is the greatest number of Received fields that passes. Zero
 	// means DefaultReceived.
 	Received int
+	// Hostname is our own name in Received fields. Empty means that none is ours.
+	Hostname string
+	// Own is the greatest number of Received fields of our own that passes. Zero
+	// means DefaultOwn.
+	Own int
 	// Header is the greatest size of the header section, in octets with the
 	// empty line. Zero means DefaultHeader.
 	Header int64
@@ -67,6 +75,8 @@ type Result struct {
 	HeaderSize int64
 	// Received is the number of Received fields in the header section.
 	Received int
+	// Own is how many of them were written under our own name.
+	Own int
 	// MessageID is what the first Message-ID field has, without its angle
 	// brackets, up to 998 octets; empty where there is none. It is not checked
 	// and may hold anything but line ends.
@@ -106,7 +116,17 @@ type Checker struct {
 	id       []byte              // of the Message-ID field, as far as it was seen
 	fields   []Seen
 	inID     bool // the last header line belongs to it
+	hop      hop  // the Received field that it belongs to, if it does
 }
+
+// hop is where a Checker is in a Received field.
+type hop uint8
+
+const (
+	noHop  hop = iota // in another field, or behind the name
+	inHop             // before "by"
+	byHost            // at the name
+)
 
 const (
 	receivedName  = "received"
@@ -123,6 +143,9 @@ const (
 func NewChecker(limits Limits) *Checker {
 	if limits.Received == 0 {
 		limits.Received = DefaultReceived
+	}
+	if limits.Own == 0 {
+		limits.Own = DefaultOwn
 	}
 	if limits.Header == 0 {
 		limits.Header = DefaultHeader
@@ -179,6 +202,8 @@ func (c *Checker) Err() error {
 		return fmt.Errorf("%w: over %d octets", ErrHeader, c.limits.Header)
 	case r.Received > c.limits.Received:
 		return fmt.Errorf("%w: %d Received fields", ErrLoop, r.Received)
+	case r.Own > c.limits.Own:
+		return fmt.Errorf("%w: it was here %d times before", ErrLoop, r.Own)
 	}
 	return nil
 }
@@ -217,6 +242,11 @@ func (c *Checker) headerLine(line []byte) {
 		c.inID = len(c.id) < maxMessageID
 		return
 	}
+	if line[0] == ' ' || line[0] == '\t' {
+		c.by(line)
+		return
+	}
+	c.hop = noHop
 	for _, name := range c.limits.Fields {
 		if len(c.fields) < maxFields && isField(line, name) {
 			_, value, _ := bytes.Cut(line, []byte{':'})
@@ -230,6 +260,29 @@ func (c *Checker) headerLine(line []byte) {
 		c.id = append([]byte{}, value...)
 	case isField(line, receivedName):
 		c.res.Received++
+		c.hop = inHop
+		_, value, _ := bytes.Cut(line, []byte{':'})
+		c.by(value)
+	}
+}
+
+// by looks for our own name behind "by" in a part of a Received field (RFC 5321
+// §4.4).
+func (c *Checker) by(part []byte) {
+	if c.hop == noHop || c.limits.Hostname == "" {
+		return
+	}
+	for word := range bytes.FieldsSeq(part) {
+		switch {
+		case c.hop == byHost:
+			c.hop = noHop
+			if bytes.EqualFold(bytes.TrimRight(word, ";"), []byte(c.limits.Hostname)) {
+				c.res.Own++
+			}
+			return
+		case bytes.EqualFold(word, []byte("by")):
+			c.hop = byHost
+		}
 	}
 }
 

@@ -283,3 +283,40 @@ func TestCheckerKeepsFields(t *testing.T) {
 		t.Errorf("kept %d fields, want %d", n, maxFields)
 	}
 }
+
+// TestCheckerOwnHops: what counts is our name where a host names itself, once a
+// field, however the field is folded.
+func TestCheckerOwnHops(t *testing.T) {
+	for header, want := range map[string]int{
+		"Received: from a by us.example; now\r\n":                             1,
+		"Received: from a\r\n by US.example\r\n with ESMTP id 1; now\r\n":     1,
+		"received:\r\n\tfrom a\r\n\tBY\r\n\tus.example;\r\n now\r\n":          1,
+		"Received: by us.example; now\r\nReceived: from b by us.example;\r\n": 2,
+		"Received: from us.example by other.example; now\r\n":                 0,
+		"Received: from a by us.example.org; now\r\n":                         0,
+		"Received: from a by x by us.example; now\r\n":                        0,
+		"Received: from a (by us.example) by x; now\r\n":                      0,
+		"X: from a by us.example\r\n by us.example\r\n":                       0,
+		"Received: from a by x\r\nX: y\r\n by us.example\r\n":                 0,
+		"Received: from a by\r\nX: us.example\r\n":                            0,
+		"Received: from a\r\n\r\n by us.example\r\n":                          0,
+	} {
+		content := header + "\r\nReceived: by us.example\r\n"
+		for _, piece := range []int{1, 3, len(content)} {
+			c := NewChecker(Limits{Hostname: "us.example", Own: 1})
+			for rest := content; rest != ""; {
+				n := min(piece, len(rest))
+				c.Write([]byte(rest[:n]))
+				rest = rest[n:]
+			}
+			if got := c.Result().Own; got != want || errors.Is(c.Err(), ErrLoop) != (want > 1) {
+				t.Errorf("%q, in pieces of %d: %d of our own, want %d: %v", header, piece, got, want, c.Err())
+			}
+		}
+	}
+	c := NewChecker(Limits{})
+	c.Write([]byte(strings.Repeat("Received: from a by ; now\r\n", 50) + "\r\n"))
+	if c.Result().Own != 0 {
+		t.Error("without a name of ours it counts the empty one")
+	}
+}
