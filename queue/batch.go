@@ -40,6 +40,7 @@ func (b *batch) attempt(id ID, a attemptRow) {
 // a history.
 func (b *batch) leave(m *Message, keys []uint64, deliveries []deliveryRow, attempts []attemptRow) {
 	if !b.store.history.on() {
+		b.store.history.missed()
 		b.remove(m.ID)
 		return
 	}

@@ -6,11 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"waypost/metrics"
 )
 
 // On a disk without room nothing is acknowledged that is not kept: the queue
@@ -72,4 +78,62 @@ func TestFullDisk(t *testing.T) {
 		t.Error(fmt.Errorf("close: %w", err))
 	}
 	t.Logf("%d messages kept", len(kept))
+}
+
+// A history that has no room, for octets or for another file, costs no mail: it
+// is lost, and counted, and said once.
+func TestFullHistory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("mounting a small file system takes root")
+	}
+	for _, options := range []string{"size=64k", "nr_inodes=1"} { // the one is the directory
+		t.Run(options, func(t *testing.T) {
+			var log strings.Builder
+			w := &world{}
+			dir := t.TempDir()
+			mount := filepath.Join(dir, historyName)
+			if err := errors.Join(os.Mkdir(mount, 0o700), syscall.Mount("waypost-test", mount, "tmpfs", 0, options)); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := syscall.Unmount(mount, 0); err != nil {
+					t.Error(err)
+				}
+			}()
+			m := metrics.New(nil)
+			q := open(t, w, func(o *Options) {
+				keeping(o)
+				o.Dir, o.Metrics, o.Log = dir, m, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
+			})
+			stop := running(t, q)
+			for range 30 {
+				for range 20 {
+					enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+				}
+				if err := q.checkpoint(nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for q.Stats().Messages > 0 {
+				time.Sleep(time.Millisecond)
+			}
+			stop()
+			if n := testutil.ToFloat64(m.HistoryLost); n == 0 || n > 600 {
+				t.Errorf("%v lost", n)
+			}
+			if n := strings.Count(log.String(), "history not written"); n != 1 {
+				t.Errorf("said %d times: %s", n, &log)
+			}
+			if len(w.tried("r")) != 600 {
+				t.Errorf("%d attempts", len(w.tried("r")))
+			}
+			q = open(t, w, func(o *Options) { keeping(o); o.Dir = dir })
+			if s := q.Stats(); s.Messages != 0 {
+				t.Errorf("left: %+v", s)
+			}
+			if err := q.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

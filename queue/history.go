@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,12 @@ type HistoryOptions struct {
 	Size int64
 	// Age is how long a story is kept; 0 means as long as there is room.
 	Age time.Duration
+
+	// minFree is the free space in octets that the history leaves to mail: where
+	// there is less, it grows no more. lost is told how many messages left
+	// without a story.
+	minFree int64
+	lost    func(messages int)
 }
 
 // history keeps the stories of messages that have left: files of blocks, one
@@ -40,6 +47,10 @@ type history struct {
 	mu    sync.RWMutex
 	files []*historyFile // oldest first; the last may be written
 	over  bool           // the last one is not to be written any more
+	limit int64          // in octets; less than its options say while the disk is filling
+
+	unusable bool         // it could not be opened
+	failed   atomic.Int64 // messages that were lost since it failed
 }
 
 // historyFile is one file, open as long as it exists.
@@ -58,13 +69,19 @@ type historyFile struct {
 // the segment of the journal that the index has got to, and pending are the
 // stories in those behind it.
 func openHistory(dir string, applied uint64, pending []story, o HistoryOptions, log *slog.Logger) (*history, error) {
-	h := &history{dir: filepath.Join(dir, historyName), log: log}
+	h := &history{dir: filepath.Join(dir, historyName), log: log, limit: o.Size}
+	if o.lost != nil {
+		h.opts.lost = o.lost // also when it is off
+	} else {
+		h.opts.lost = func(int) {}
+	}
 	if o.Size < 0 {
 		return h, os.RemoveAll(h.dir)
 	}
 	if o.Size == 0 {
 		return h, nil
 	}
+	h.unusable = true
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return h, err
 	}
@@ -72,7 +89,8 @@ func openHistory(dir string, applied uint64, pending []story, o HistoryOptions, 
 	if err != nil {
 		return h, err
 	}
-	h.opts = o
+	o.lost = h.opts.lost
+	h.opts, h.unusable = o, false
 	for _, number := range numbers {
 		f, err := h.openFile(number)
 		if err != nil {
@@ -176,17 +194,21 @@ func (h *history) add(stories []story, from, to uint64) {
 	if !h.on() || len(stories) == 0 {
 		return
 	}
+	h.yield()
 	b, head := encodeBlock(stories, from, to)
 	f, err := h.current(head.oldest)
 	if err == nil {
 		err = f.write(b)
 	}
 	if err != nil {
-		h.log.Error("history not written", "messages", len(stories), "error", err.Error())
+		h.lose(len(stories), err)
 		h.mu.Lock()
 		h.over = true
 		h.mu.Unlock()
 		return
+	}
+	if n := h.failed.Swap(0); n > 0 {
+		h.log.Warn("history written again", "messages_lost", n)
 	}
 	h.mu.Lock()
 	head.offset = f.end
@@ -194,6 +216,37 @@ func (h *history) add(stories []story, from, to uint64) {
 	f.end += int64(head.size)
 	h.mu.Unlock()
 	h.prune(time.Now())
+}
+
+// lose counts messages whose story cannot be kept, and says so once.
+func (h *history) lose(messages int, err error) {
+	h.opts.lost(messages)
+	if n := int64(messages); h.failed.Add(n) == n {
+		h.log.Error("history not written, and no word until it is again", "messages", messages, "error", err.Error())
+	}
+}
+
+// missed counts a message that left while the history is off because it could
+// not be opened, which was said then.
+func (h *history) missed() {
+	if h.unusable {
+		h.opts.lost(1)
+	}
+}
+
+// yield keeps the history from growing while the disk is filling: what is new
+// takes the place of what is old, and the rest is for mail.
+func (h *history) yield() {
+	var fsys unix.Statfs_t
+	low := unix.Statfs(h.dir, &fsys) == nil && int64(fsys.Bavail)*fsys.Bsize < h.opts.minFree
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case !low:
+		h.limit = h.opts.Size
+	case h.limit == h.opts.Size:
+		h.limit = min(h.opts.Size, h.sizeLocked())
+	}
 }
 
 func (f *historyFile) write(b []byte) error {
@@ -238,7 +291,9 @@ func (h *history) prune(now time.Time) {
 	size := h.sizeLocked()
 	for len(h.files) > 0 {
 		f := h.files[0]
-		if size <= h.opts.Size && !h.tooOld(f.newest(), now) {
+		// The file that is being written stays while the disk is filling.
+		fits := size <= h.limit || len(h.files) == 1 && h.limit < h.opts.Size
+		if fits && !h.tooOld(f.newest(), now) {
 			return
 		}
 		if err := errors.Join(os.Remove(f.file.Name()), f.file.Close()); err != nil {

@@ -384,6 +384,67 @@ func TestHistoryFailsAlone(t *testing.T) {
 	})
 }
 
+// A history that cannot be written says so once, counts what is lost, and goes
+// on when it can be written again.
+func TestHistoryLost(t *testing.T) {
+	dir, lost := t.TempDir(), 0
+	var log strings.Builder
+	h, err := openHistory(dir, 0, nil, HistoryOptions{Size: 64 << 20, lost: func(n int) { lost += n }}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	add := func(n int) {
+		h.add([]story{sampleStory(n, time.Now()), sampleStory(n+1, time.Now())}, uint64(n), uint64(n+1))
+	}
+	if err := os.Remove(h.dir); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		add(2*n + 1)
+	}
+	if lost != 6 || strings.Count(log.String(), "history not written") != 1 {
+		t.Errorf("%d lost, and said was %s", lost, &log)
+	}
+	if err := os.Mkdir(h.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	add(7)
+	add(9)
+	if got := h.finds("r@b.test"); lost != 6 || !slices.Equal(got, []ID{10, 9, 8, 7}) || strings.Count(log.String(), "messages_lost=6") != 1 {
+		t.Errorf("%d lost, found %v, and said was %s", lost, got, &log)
+	}
+}
+
+// While the disk is filling the history has the newest stories and does not
+// grow, whatever it had before.
+func TestHistoryYields(t *testing.T) {
+	for _, before := range []int{0, 80} {
+		dir, now := t.TempDir(), time.Now()
+		one, _ := encodeBlock([]story{sampleStory(1, now)}, 0, 1)
+		o := HistoryOptions{Size: int64(len(one)) * 200}
+		h := openTestHistory(t, dir, 0, o)
+		addBlocks(h, before, 1, now)
+		had, _ := h.state()
+		h.opts.minFree = 1 << 62
+		for n := range 100 {
+			h.add([]story{sampleStory(1000+n, now)}, 1, 2)
+			// A file is as large as an eighth of the history.
+			if size, _ := h.state(); size > had+o.Size/4 {
+				t.Fatalf("%d octets, had %d", size, had)
+			}
+			if got := h.finds("r@b.test"); got[0] != ID(1000+n) {
+				t.Fatalf("the newest is %v", got[0])
+			}
+		}
+		h.opts.minFree = 0
+		addBlocks(h, 100, 1, now)
+		if size, _ := h.state(); size < had+int64(len(one))*50 {
+			t.Errorf("%d octets when there is room again, had %d", size, had)
+		}
+	}
+}
+
 // Replies as the servers of our day write them.
 func TestNextHopID(t *testing.T) {
 	for line, want := range map[string]string{

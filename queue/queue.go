@@ -188,7 +188,9 @@ func Open(o Options) (*Queue, error) {
 		q.metrics.AddClass(c.Name)
 	}
 	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
-	if q.store, err = openStore(o.Dir, segmentSize, q.fail, o.History, o.Log); err != nil {
+	keep := o.History
+	keep.minFree, keep.lost = o.MinFree, func(n int) { q.metrics.HistoryLost.Add(float64(n)) }
+	if q.store, err = openStore(o.Dir, segmentSize, q.fail, keep, o.Log); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	q.store.minFree, q.store.compacted = o.MinFree, q.noteCompaction
