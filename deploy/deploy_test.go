@@ -21,6 +21,7 @@ const (
 	dockerFile     = "docker/Dockerfile"
 	rulesFile      = "prometheus/rules/waypost.rules.yml"
 	rulesTestFile  = "prometheus/rules/waypost.test.yml"
+	socketFile     = "systemd/waypost.socket"
 	unitFile       = "systemd/waypost.service"
 )
 
@@ -346,7 +347,7 @@ func TestImagesAreAlike(t *testing.T) {
 func TestUnit(t *testing.T) {
 	lines := strings.Split(read(t, unitFile), "\n")
 	for _, want := range []string{
-		"Type=exec", "Restart=on-failure", "RestartPreventExitStatus=65 77 78", "TimeoutStopSec=90", "DynamicUser=yes", "StateDirectory=waypost",
+		"Type=notify", "WatchdogSec=60", "Restart=on-failure", "RestartPreventExitStatus=65 77 78", "TimeoutStopSec=90", "DynamicUser=yes", "StateDirectory=waypost",
 		"AmbientCapabilities=CAP_NET_BIND_SERVICE", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "NoNewPrivileges=yes", "ProtectSystem=strict",
 		"MemoryDenyWriteExecute=yes", "SystemCallFilter=@system-service",
 	} {

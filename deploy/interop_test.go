@@ -28,14 +28,18 @@ func TestPromtool(t *testing.T) {
 	run(t, "promtool", "test", "rules", rulesTestFile)
 }
 
-// TestSystemd has systemd check the unit, with a program that is there in the
-// place of ours, and rate how well it is fenced in: 0 is best, and below 2 is "OK".
+// TestSystemd has systemd check the units, with a program that is there in the
+// place of ours, and rate how well the service is fenced in: 0 is best, and below
+// 2 is "OK".
 func TestSystemd(t *testing.T) {
+	dir := t.TempDir()
 	unit := regexp.MustCompile(`(?m)^(Exec\w+)=\S+`).ReplaceAllString(read(t, unitFile), "$1=/bin/true")
-	name := filepath.Join(t.TempDir(), "waypost.service")
-	if err := os.WriteFile(name, []byte(unit), 0o600); err != nil {
-		t.Fatal(err)
+	service, socket := filepath.Join(dir, filepath.Base(unitFile)), filepath.Join(dir, filepath.Base(socketFile))
+	for name, text := range map[string]string{service: unit, socket: read(t, socketFile)} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	run(t, "systemd-analyze", "verify", "--man=no", name)
-	run(t, "systemd-analyze", "security", "--offline=yes", "--threshold=20", "--no-pager", name)
+	run(t, "systemd-analyze", "verify", "--man=no", socket, service)
+	run(t, "systemd-analyze", "security", "--offline=yes", "--threshold=20", "--no-pager", service)
 }

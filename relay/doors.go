@@ -23,12 +23,12 @@ type door struct {
 }
 
 // openDoor listens.
-func openDoor(l configs.Listener) (*door, error) {
-	ln, err := net.Listen("tcp", l.Address)
+func (r *Relay) openDoor(l configs.Listener) (*door, error) {
+	ln, err := r.listen(l.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for SMTP: %w", err)
 	}
-	return &door{config: l, socket: ln.(*net.TCPListener)}, nil
+	return &door{config: l, socket: ln}, nil
 }
 
 // turn is the time in which one server has a socket.

@@ -33,6 +33,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,12 @@ type Options struct {
 	// Reloaded is called after each reload that has changed to a
 	// configuration. Nil calls nothing.
 	Reloaded func(*configs.Config)
+	// Reloading is called when a reload begins, and what it returns when that
+	// has ended, whatever came of it. Nil calls nothing.
+	Reloading func() (ended func())
+	// Sockets are open already, and belong to New: a listener whose address is
+	// that of one of them takes it. One that nothing takes is closed, and logged.
+	Sockets []*net.TCPListener
 }
 
 // Relay is the whole service.
@@ -83,8 +90,8 @@ type Relay struct {
 	http     net.Listener // nil when metrics are off
 	control  net.Listener
 	drop     *drop.Collector
-	load     func() (*configs.Config, error)
-	reloaded func(*configs.Config)
+	given    []*net.TCPListener // that nothing has taken
+	options  Options
 
 	backend atomic.Pointer[inbound.Backend] // of the configuration of now
 	keys    atomic.Pointer[dkim.Set]        // the same
@@ -123,12 +130,14 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 		o.Log.Warn("storage", "warning", smtp.Printable(warning))
 	}
 	watched := tap.New(o.Log.Handler())
-	r := &Relay{config: c, log: slog.New(watched), tap: watched, registry: prometheus.NewRegistry(), load: o.Load, reloaded: o.Reloaded, fatal: make(chan error, 1)}
+	r := &Relay{config: c, log: slog.New(watched), tap: watched, registry: prometheus.NewRegistry(), options: o, given: slices.Clone(o.Sockets), fatal: make(chan error, 1)}
 	r.metrics = metrics.New(r.registry)
 	for _, p := range Check(c) {
 		r.log.Error("configuration", "problem", p.String())
 	}
-	if err := errors.Join(r.openQueue(), r.openListeners()); err != nil {
+	err = errors.Join(r.openQueue(), r.openListeners())
+	r.closeGiven()
+	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	r.metrics.WatchQueue(r.queue.Stats)
@@ -173,9 +182,11 @@ func (r *Relay) openListeners() error {
 		return err
 	}
 	if address := r.config.Metrics.Address; address != "" {
-		if r.http, err = net.Listen("tcp", address); err != nil {
+		ln, err := r.listen(address)
+		if err != nil {
 			return fmt.Errorf("listen for metrics: %w", err)
 		}
+		r.http = ln
 	}
 	if err := r.openDrop(); err != nil {
 		return err
@@ -261,6 +272,10 @@ func (r *Relay) close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Alive returns when nothing in the relay is stuck on another part of it. It
+// waits for no disk.
+func (r *Relay) Alive() { r.queue.Stats() }
 
 // announce says where we are, in a few lines.
 func (r *Relay) announce() {

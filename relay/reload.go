@@ -25,6 +25,9 @@ var reloadable = []string{
 // connection: sessions that are open end under the rules they began with. What
 // cannot be used is kept out: after an error everything is as it was.
 func (r *Relay) Reload() (*control.Reloaded, error) {
+	if begin := r.options.Reloading; begin != nil {
+		defer begin()()
+	}
 	done, err := r.reload()
 	if err != nil {
 		r.log.Error("configuration not reloaded", "error", err.Error())
@@ -38,10 +41,10 @@ func (r *Relay) Reload() (*control.Reloaded, error) {
 }
 
 func (r *Relay) reload() (*control.Reloaded, error) {
-	if r.load == nil {
+	if r.options.Load == nil {
 		return nil, errors.New("there is nothing to load the configuration from")
 	}
-	c, err := r.load()
+	c, err := r.options.Load()
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +91,8 @@ func (r *Relay) change(c *configs.Config) (*control.Reloaded, error) {
 	r.outbound.SetReplies(replies(c.Replies))
 	r.enter(doors)
 	r.config = merged
-	if r.reloaded != nil {
-		r.reloaded(merged)
+	if r.options.Reloaded != nil {
+		r.options.Reloaded(merged)
 	}
 	return done, nil
 }
@@ -142,7 +145,7 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 		secure, err := r.listenerTLS(l, store)
 		d := r.doorAt(l.Address, doors)
 		if d == nil && err == nil {
-			if d, err = openDoor(l); err == nil {
+			if d, err = r.openDoor(l); err == nil {
 				fresh = append(fresh, d)
 			}
 		}

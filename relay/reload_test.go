@@ -34,7 +34,7 @@ func startReloadable(t *testing.T, port int, edit func(*configs.Config)) *reload
 		}
 		l.config = *c
 	})
-	l.load = func() (*configs.Config, error) {
+	l.options.Load = func() (*configs.Config, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.bad != nil {

@@ -91,11 +91,14 @@ type process struct {
 }
 
 // start runs "waypost serve" and returns when mail is taken. The process ends
-// with the test at the latest.
-func start(t testing.TB, binary, config string) *process {
+// with the test at the latest. edit may change how it is run.
+func start(t testing.TB, binary, config string, edit ...func(*exec.Cmd)) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(binary, "serve", "-c", config), ready: make(chan struct{}), ended: make(chan struct{})}
 	p.cmd.Env = []string{"HOME=" + filepath.Dir(config)} // nothing of the caller's may change the configuration
+	for _, edit := range edit {
+		edit(p.cmd)
+	}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,10 @@ shutdown_timeout to finish, and ends with the exit code 0. What is in the queue
 stays there. A second signal ends it at once. SIGHUP does what "waypost reload"
 does.
 
+A service manager that speaks sd_notify is told when mail is taken, of reloads,
+and that we are alive; sockets that it has opened are taken by the listeners and
+the metrics that have their addresses.
+
 It needs no configuration: without one it takes mail on 127.0.0.1:2525 from
 this host alone, and shows its metrics on http://127.0.0.1:9025/metrics. The
 log goes to standard error.`,
@@ -56,8 +60,14 @@ func (p *program) serve(ctx context.Context) error {
 	for _, w := range c.Warnings {
 		log.Warn("configuration", "warning", smtp.Printable(w.String()))
 	}
+	manager := &supervisor{log}
+	sockets, err := inherited()
+	if err != nil {
+		return &codedError{exitConfig, err}
+	}
 	r, err := relay.New(c, relay.Options{
 		Log: log, Load: p.config, Reloaded: func(c *configs.Config) { level.Set(logLevel(c.Log)) },
+		Reloading: manager.reloading, Sockets: sockets,
 	})
 	if err != nil {
 		return startError(err)
@@ -66,6 +76,8 @@ func (p *program) serve(ctx context.Context) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
+	go manager.watch(ctx, r.Alive)
+	manager.ready()
 	for told := false; !told; {
 		select {
 		case err := <-ended:
@@ -74,6 +86,7 @@ func (p *program) serve(ctx context.Context) error {
 			_, _ = r.Reload() // which has logged what came of it
 		case s := <-signals:
 			log.Info("told to stop", "signal", s.String())
+			manager.stopping()
 			stop()
 			told = true
 		}
