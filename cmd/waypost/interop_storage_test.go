@@ -56,7 +56,7 @@ func TestEphemeralStorage(t *testing.T) {
 	if entries, err := os.ReadDir(mount); err != nil || len(entries) > 0 {
 		t.Errorf("the refusal left %v (%v)", entries, err)
 	}
-	if code, out := run("true", "check"); code != 0 || !strings.Contains(out, "warning: the data directory "+dir+" is on tmpfs") {
+	if code, out := run("true", "check"); code != 0 || !strings.Contains(out, "the data directory "+dir+" is on tmpfs") {
 		t.Errorf("check with the permission: exit code %d, %s", code, out)
 	}
 	p := start(t, binary, config) // it has ephemeral = true
