@@ -412,7 +412,7 @@ func CompactDir(dir string) (Compacted, error) {
 		return Compacted{}, err
 	}
 	defer lock.Close()
-	s, err := openStore(dir, segmentSize, func(error) {}, keepHistory, slog.New(slog.DiscardHandler))
+	s, err := openStore(dir, segmentSize, kernel{}, func(error) {}, keepHistory, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return Compacted{}, err
 	}

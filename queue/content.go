@@ -88,7 +88,7 @@ func (d *Draft) sync() error {
 	}
 	// A file that cannot be synced is given up: a second try could succeed
 	// without anything having been written.
-	err := errors.Join(d.file.Sync(), d.file.Close(), syncDir(d.queue.contentDir()))
+	err := errors.Join(d.queue.opts.disk.sync(d.file), d.file.Close(), d.queue.opts.disk.syncDir(d.queue.contentDir()))
 	if err != nil {
 		return fmt.Errorf("sync content of %s: %w", d.id, err)
 	}

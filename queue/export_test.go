@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -113,11 +112,7 @@ func insert(t rapid.TB, q *Queue, env Envelope, content string, deliveries []*De
 // Whatever a queue has, its archive makes of another queue one with the same
 // archive.
 func TestExportImportExport(t *testing.T) {
-	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
-		if err := checks.Value.Set("8"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	fewChecks(t, "8")
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{}
 		a, b := open(t, w, nil), open(t, w, nil)

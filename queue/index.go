@@ -163,15 +163,6 @@ func newIndex(file string) (*bolt.DB, error) {
 	return db, nil
 }
 
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
 // deliveryKey names one delivery: in the index, the ID and the index in big
 // endian, so that the deliveries of a message are together and in order.
 type deliveryKey struct {

@@ -39,6 +39,7 @@ const (
 type journal struct {
 	dir    string
 	size   int64 // of a segment
+	disk   disk
 	file   *os.File
 	number uint64
 	offset int64
@@ -75,7 +76,7 @@ func (j *journal) write(kind byte, changes []byte) error {
 		return fmt.Errorf("write journal: %w", err)
 	}
 	// Never tried again: after a failure a second sync proves nothing.
-	if err := unix.Fdatasync(int(j.file.Fd())); err != nil {
+	if err := j.disk.syncData(j.file); err != nil {
 		return fmt.Errorf("sync journal: %w", err)
 	}
 	j.offset += int64(len(b))
@@ -95,7 +96,8 @@ func (j *journal) rotate() (ended uint64, err error) {
 		return 0, err
 	}
 	ended = j.number
-	if err := j.file.Close(); err != nil {
+	err = j.file.Close()
+	if j.file = nil; err != nil {
 		return 0, fmt.Errorf("close journal: %w", err)
 	}
 	return ended, j.begin(ended + 1)
@@ -120,7 +122,7 @@ func (j *journal) begin(number uint64) error {
 	if err == nil && j.mark == nil {
 		j.mark, err = os.OpenFile(filepath.Join(j.dir, markName), os.O_WRONLY|os.O_CREATE, 0o600)
 	}
-	if err = errors.Join(err, f.Sync(), syncDir(j.dir)); err != nil {
+	if err = errors.Join(err, j.disk.sync(f), j.disk.syncDir(j.dir)); err != nil {
 		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
 	}
 	j.file, j.number, j.offset, j.length = f, number, 0, info.Size()
@@ -140,11 +142,13 @@ func (j *journal) retire(number uint64) error {
 	return os.Rename(name, filepath.Join(j.dir, spareName))
 }
 
-func (j *journal) close() error {
-	if j.file == nil {
-		return nil
+func (j *journal) close() (err error) {
+	for _, f := range []*os.File{j.file, j.mark} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
 	}
-	return errors.Join(j.file.Close(), j.mark.Close())
+	return err
 }
 
 // segments returns the numbers of the segments in dir, in order.

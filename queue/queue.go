@@ -113,6 +113,9 @@ type Options struct {
 	// Rand returns a number from 0 up to 1 for the jitter; nil is the usual
 	// source.
 	Rand func() float64
+
+	segment int64 // of the journal, in octets; 0 means segmentSize
+	disk    disk  // nil is the kernel's
 }
 
 func (o *Options) setDefaults() {
@@ -136,6 +139,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Float64
+	}
+	if o.segment == 0 {
+		o.segment = segmentSize
+	}
+	if o.disk == nil {
+		o.disk = kernel{}
 	}
 	o.Retry.setDefaults()
 }
@@ -190,7 +199,7 @@ func Open(o Options) (*Queue, error) {
 	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
 	keep := o.History
 	keep.minFree, keep.lost = o.MinFree, func(n int) { q.metrics.HistoryLost.Add(float64(n)) }
-	if q.store, err = openStore(o.Dir, segmentSize, q.fail, keep, o.Log); err != nil {
+	if q.store, err = openStore(o.Dir, o.segment, o.disk, q.fail, keep, o.Log); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	q.store.minFree, q.store.compacted = o.MinFree, q.noteCompaction

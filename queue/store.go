@@ -47,7 +47,7 @@ type store struct {
 
 // openStore opens the store in dir, and brings everything into the index
 // that the journal still has.
-func openStore(dir string, segment int64, failed func(error), keep HistoryOptions, log *slog.Logger) (*store, error) {
+func openStore(dir string, segment int64, on disk, failed func(error), keep HistoryOptions, log *slog.Logger) (*store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, journalName), 0o700); err != nil {
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
@@ -56,7 +56,7 @@ func openStore(dir string, segment int64, failed func(error), keep HistoryOption
 		return nil, err
 	}
 	db.AllocSize = int(segment) // a checkpoint brings in about as much
-	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed, history: &history{}}
+	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment, disk: on}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed, history: &history{}}
 	s.path, s.compacted = filepath.Join(dir, indexName), func(Compacted, error) {}
 	s.copied = make(chan struct{}, 1)
 	s.ctx, s.cancel = context.WithCancel(context.Background())

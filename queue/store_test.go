@@ -28,7 +28,7 @@ func openTestStore(t testing.TB, dir string) *store {
 
 // openStoreOnly opens a store without a history.
 func openStoreOnly(dir string, segment int64, failed func(error)) (*store, error) {
-	return openStore(dir, segment, failed, HistoryOptions{}, slog.New(slog.DiscardHandler))
+	return openStore(dir, segment, kernel{}, failed, HistoryOptions{}, slog.New(slog.DiscardHandler))
 }
 
 // must commits one operation.
@@ -88,15 +88,25 @@ func contents(t testing.TB, s *store) map[ID]string {
 	return all
 }
 
+// fewChecks has rapid make n checks where the command line does not say how
+// many; -rapid.checks=1000 is for a quiet night.
+func fewChecks(t *testing.T, n string) {
+	t.Helper()
+	checks := flag.Lookup("rapid.checks")
+	if checks.Value.String() != checks.DefValue {
+		return
+	}
+	if err := checks.Value.Set(n); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = checks.Value.Set(checks.DefValue) })
+}
+
 // Whatever is done in whatever order, with crashes and clean stops between, the
 // store has what a simple map has. Every step syncs, so there are few checks
-// here; -rapid.checks=1000 is for a quiet night.
+// here.
 func TestStoreModel(t *testing.T) {
-	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
-		if err := checks.Value.Set("8"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	fewChecks(t, "8")
 	rapid.Check(t, func(rt *rapid.T) {
 		dir := t.TempDir()
 		s := openTestStore(t, dir)

@@ -42,14 +42,8 @@ func readFiles(t *testing.T, dir string) files {
 func (f files) found(t *testing.T) map[ID]string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "queue")
-	for name, b := range f {
-		name = filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := f.write(dir); err != nil {
+		t.Fatal(err)
 	}
 	s := openTestStore(t, dir)
 	defer func() {
