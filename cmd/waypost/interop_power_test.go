@@ -6,11 +6,13 @@ import (
 	"bufio"
 	"context"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // powerDisk is the size of the disk that loses its power.
@@ -60,6 +62,7 @@ func TestPowerCut(t *testing.T) {
 		if (n+1)%5 == 0 || n+1 == c.kills { // the disk is small
 			d.mount("commit=5")
 			c.config = powerConfig(t, d, sink)
+			age(t, filepath.Join(d.mountPoint, "data", "content"))
 			book.light()
 			c.drain()
 			d.unmount()
@@ -70,6 +73,22 @@ func TestPowerCut(t *testing.T) {
 	clients.Wait()
 	c.verify()
 	t.Logf("%d flushes; at a cut, %.1f writes on average were not flushed", flushes, float64(unflushed)/float64(c.kills))
+}
+
+// age makes files two days old, as they would be if the cuts were hours apart.
+// The next start removes what belongs to no message.
+func age(t testing.TB, dir string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-48 * time.Hour)
+	for _, name := range names {
+		if err := os.Chtimes(name, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // powerClients is how many clients send while the power is cut.
@@ -95,7 +114,7 @@ func (l *ledger) cut() {
 // What a small disk needs.
 const (
 	smallFloor    = "min_free = '1MB'\n"
-	smallMessages = "[limits]\nmessage_size = '2MB'\n"
+	smallMessages = "[limits]\nmessage_size = '2MB'\n[history]\nsize = '8MB'\n"
 )
 
 // powerConfig is a configuration with the queue on d.
