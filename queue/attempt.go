@@ -40,9 +40,18 @@ func (q *Queue) attempt(ctx context.Context, w *worker, c claim) {
 	now := time.Now()
 	wanted := c.wanted.After(d.lastAttempt())
 	switch {
-	case d.Held || d.Open() == 0 || !wanted && q.retry(d.Class).due(d).After(now):
-		// Held, or done, or due later: another hint says when, if ever.
-		q.sched.done(key, to.name, nil)
+	case d.Held || d.Open() == 0:
+		q.sched.done(key, to.name, nil) // another hint says when it is released, if ever
+	case d.Destination != to.name:
+		q.sched.done(key, d.Destination, q.hint(d)) // it was rerouted meanwhile
+	case !wanted && q.retry(d.Class).due(d).After(now):
+		// Another hint says when it is due, unless this is that one: when all
+		// were wanted at once, they kept no other.
+		var again *hint
+		if !c.wanted.IsZero() {
+			again = q.hint(d)
+		}
+		q.sched.done(key, to.name, again)
 	case d.HoldUntil.After(now):
 		q.sched.done(key, to.name, q.hint(d)) // not even when an operator wants it
 	case d.late(now):
@@ -219,7 +228,7 @@ func (q *Queue) resort(to *destination, m *Message, d *Delivery) {
 			} else {
 				part.Recipients = append(part.Recipients, final...)
 			}
-			part.Attempts, part.Notices, part.Warned, part.Next = d.Attempts, d.Notices, d.Warned, time.Now()
+			part.Attempts, part.Notices, part.Warned, part.Next = d.Attempts, d.Notices, d.Warned, later(time.Now(), d.HoldUntil)
 			b.put(part.key(), encodeDelivery(part))
 		}
 		return nil

@@ -12,7 +12,7 @@ import (
 func (q *Queue) Bounce(f Filter, reason string) (int, error) {
 	failed := Result{State: Failed, Reason: reason, Status: smtp.EnhancedCode{5, 0, 0}} // RFC 3463 §3.1: nothing else is known
 	return q.settleSelected(f, func(m *Message, d *Delivery, selected func(*Recipient) bool) bool {
-		out := Outcome{Interrupted: true} // the recipients that are not selected were not tried
+		out := Outcome{Interrupted: true, decided: true} // the recipients that are not selected go on as before
 		for i := range d.Recipients {
 			switch r := &d.Recipients[i]; {
 			case !r.State.Open():
@@ -96,6 +96,6 @@ func (s *schedule) claim(key deliveryKey) bool {
 	if _, busy := s.inFlight[key]; busy {
 		return false
 	}
-	s.inFlight[key] = struct{}{}
+	s.inFlight[key] = nil
 	return true
 }

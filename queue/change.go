@@ -108,8 +108,10 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 		q.removeContent(m)
 	}
 	for _, d := range done.deliveries {
-		q.reschedule(d)
-		q.sched.wakeUp(d.Destination)
+		if h := q.hint(d); h != nil {
+			q.sched.push(d.Destination, *h)
+			q.sched.wakeUp(d.Destination)
+		}
 	}
 	return done.messages, nil
 }

@@ -177,7 +177,8 @@ func (f *checkedFile) Read(p []byte) (int, error) {
 // Close closes the file.
 func (f *checkedFile) Close() error { return f.file.Close() }
 
-// sweepContent removes the files of messages that were never acknowledged.
+// sweepContent removes the files of messages that were never acknowledged, and
+// notes the IDs that have a file.
 func (q *Queue) sweepContent() error {
 	entries, err := os.ReadDir(q.contentDir())
 	if err != nil {
@@ -189,6 +190,7 @@ func (q *Queue) sweepContent() error {
 			if err != nil {
 				continue
 			}
+			q.ids.last = max(q.ids.last, id) // no other content may have its name
 			if record, _ := v.message(id); record != nil {
 				continue
 			}

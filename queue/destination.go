@@ -160,18 +160,18 @@ func (d *destination) pausedUntil(c *class) int64 {
 }
 
 // next takes the first hint of a flow that has one.
-func (f *flow) next() claim {
-	if len(f.wanted) > 0 {
-		it := f.wanted[0].pop()
-		f.count(it, -1)
+func (f *flow) next() hint {
+	h := hint{class: f.class, priority: f.priority, wanted: len(f.wanted) > 0}
+	if h.wanted {
+		h.item = f.wanted[0].pop()
 		if len(f.wanted[0]) == 0 {
 			f.wanted = f.wanted[1:]
 		}
-		return claim{it.key(), f.destination.wanted}
+	} else {
+		h.item = f.items.pop()
 	}
-	it := f.items.pop()
-	f.count(it, -1)
-	return claim{key: it.key()}
+	f.count(h.item, -1)
+	return h
 }
 
 // count adds the recipients of a hint, or takes them away.

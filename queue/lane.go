@@ -131,11 +131,16 @@ func (s *schedule) take(w *worker) (claim, bool) {
 				break
 			}
 		}
-		c := f.next()
+		h := f.next()
+		c := claim{key: h.item.key()}
+		if h.wanted {
+			c.wanted = d.wanted
+		}
 		if _, busy := s.inFlight[c.key]; busy {
+			s.inFlight[c.key] = &missed{d.name, h}
 			continue
 		}
-		s.inFlight[c.key] = struct{}{}
+		s.inFlight[c.key] = nil
 		d.pass(f, now)
 		w.lane.remove(w.flow.class)
 		w.lane.add(f.class)

@@ -191,7 +191,8 @@ type Delivery struct {
 	Return   bool
 	// Attempts counts the attempts made so far.
 	Attempts int
-	// Notices counts the warnings that were sent between attempts.
+	// Notices counts the warnings that were sent between attempts, and the times
+	// that an operator bounced recipients.
 	Notices int
 	// Next is when the next attempt is due.
 	Next time.Time
@@ -262,4 +263,7 @@ type Outcome struct {
 	Interrupted bool
 	// late says that nothing was attempted, because the by-time is over.
 	late bool
+	// decided says that nothing was attempted, because an operator said what is
+	// to be.
+	decided bool
 }

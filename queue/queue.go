@@ -368,7 +368,7 @@ func (q *Queue) hint(d *Delivery) *hint {
 	}
 	c := q.classes.of(d.Class)
 	return &hint{class: c, priority: d.Priority, item: item{
-		due: c.Retry.due(d).UnixMilli(), id: d.ID, index: d.Index, warned: d.Warned, tried: d.Attempts > 0, open: uint16(d.Open()),
+		due: later(c.Retry.due(d), d.HoldUntil).UnixMilli(), id: d.ID, index: d.Index, warned: d.Warned, tried: d.Attempts > 0, open: uint16(d.Open()),
 	}}
 }
 

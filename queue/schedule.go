@@ -51,7 +51,7 @@ type schedule struct {
 	classes      *classes
 	destinations map[string]*destination
 	timers       timers
-	inFlight     map[deliveryKey]struct{}
+	inFlight     map[deliveryKey]*missed // nil where nothing was missed
 	held         map[string]*destination
 	fast, slow   *lane
 	started      [standings]int // attempts that started in the slow lane, by standing
@@ -70,7 +70,7 @@ const slowAfter = 3 * time.Second
 
 func newSchedule(c *classes, workers, slowWorkers, perDest int) *schedule {
 	s := &schedule{
-		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]struct{}{}, held: map[string]*destination{},
+		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]*missed{}, held: map[string]*destination{},
 		fast: newLane(workers, c), slow: newLane(slowWorkers, c), perDest: perDest, wake: make(chan struct{}, 1),
 	}
 	for i := range s.lines {

@@ -18,6 +18,7 @@ type settlement struct {
 	retry         *RetryPolicy // of the message's class
 	now           time.Time
 	tried         []int       // recipients whose result counts, by index
+	attempted     bool        // they were tried, and an operator did not only say so
 	results       []Recipient // the same, as they were written
 	// Recipients whose sender is to hear of them.
 	failed, delayed, relayed []Recipient
@@ -87,7 +88,7 @@ func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 			r.State = Expired
 		}
 	}
-	if len(s.tried) > 0 {
+	if s.attempted = len(s.tried) > 0 && !out.decided; s.attempted {
 		after.Attempts++
 		wait := s.retry.interval(after.Attempts, q.opts.Rand())
 		if out.RetryAfter > 0 {
@@ -208,11 +209,11 @@ func (s *settlement) encode() {
 	for _, i := range s.tried {
 		s.results = append(s.results, s.after.Recipients[i])
 	}
-	if len(s.tried) == 0 {
-		if len(s.sent) == 0 {
-			s.record = encodeDelivery(s.after)
-			return
-		}
+	if len(s.tried)+len(s.sent) == 0 {
+		s.record = encodeDelivery(s.after)
+		return
+	}
+	if !s.attempted {
 		s.after.Notices++
 	}
 	a := Attempt{Time: s.now, Destination: s.after.Destination, Reports: s.sent, Results: make([]Tried, 0, len(s.results))}

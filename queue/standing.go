@@ -49,14 +49,25 @@ func (s *schedule) reached(w *worker) {
 	s.place(d)
 }
 
-// done ends the flight of a delivery, and says when it is due again unless it
-// is over.
+// missed is a hint whose turn came while its delivery was in flight, by the
+// name of its destination.
+type missed struct {
+	name string
+	hint hint
+}
+
+// done ends the flight of a delivery, and says when it is due again; nil when
+// it is over, or another hint says so. That one may have been missed meanwhile.
 func (s *schedule) done(key deliveryKey, name string, again *hint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	was := s.inFlight[key]
 	delete(s.inFlight, key)
-	if again != nil {
+	switch {
+	case again != nil:
 		s.pushLocked(name, *again)
+	case was != nil:
+		s.pushLocked(was.name, was.hint)
 	}
 }
 
@@ -143,7 +154,7 @@ func (s *schedule) pick(d *destination, want func(*class, item) bool) []delivery
 			if busy || !want(f.class, it) {
 				return false
 			}
-			s.inFlight[it.key()] = struct{}{}
+			s.inFlight[it.key()] = nil
 			keys = append(keys, it.key())
 			return true
 		})

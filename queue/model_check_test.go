@@ -1,0 +1,260 @@
+package queue
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// machine is a queue and its model side by side.
+type machine struct {
+	*rapid.T
+	dir      func() string // makes a directory
+	disk     *powerDisk
+	queue    *Queue
+	world    *modelWorld
+	stop     func()
+	retry    RetryPolicy
+	bulk     *RetryPolicy // of the class; nil when the configuration has none
+	messages map[ID]*modelMessage
+	held     map[string]bool
+	freed    map[string]time.Time // when a hold of a destination ended
+	paused   map[string]time.Time // since when no host of a destination took a session
+	due      map[string]bool      // reports that there must have been, by their text
+	seen     map[string]bool      // and those that there were
+}
+
+func (m *machine) policy(class string) RetryPolicy {
+	if class == "bulk" && m.bulk != nil {
+		return *m.bulk
+	}
+	return m.retry
+}
+
+// pausedUntil is when a destination is tried again for a class; zero when it is
+// not paused.
+func (m *machine) pausedUntil(d *modelDelivery) time.Time {
+	if since, is := m.paused[d.Destination]; is {
+		return since.Add(m.policy(d.Class).Intervals[0])
+	}
+	return time.Time{}
+}
+
+// settle lets the queue do what there is to do, tells the model of the attempts,
+// and compares the two.
+func (m *machine) settle() {
+	synctest.Wait()
+	m.world.mu.Lock()
+	events, broken := m.world.events, m.world.broken
+	m.world.events = nil
+	m.world.mu.Unlock()
+	if broken != nil {
+		m.Fatalf("a content: %v", broken)
+	}
+	for len(events) > 0 {
+		now := events[0].at
+		n := slices.IndexFunc(events, func(e modelEvent) bool { return e.at.After(now) })
+		if n < 0 {
+			n = len(events)
+		}
+		m.warn(now.Add(-1))
+		for _, e := range events[:n] {
+			m.attempted(e)
+		}
+		m.concluded(now, events[:n])
+		events = events[n:]
+	}
+	m.warn(time.Now())
+	for id, message := range m.messages {
+		if message.open() == 0 {
+			delete(m.messages, id)
+		}
+	}
+	m.compare()
+}
+
+// warn does what is due by itself up to a time: warnings of delays.
+func (m *machine) warn(until time.Time) {
+	for _, message := range m.messages {
+		for _, d := range message.deliveries {
+			p := m.policy(d.Class)
+			at := message.env.begin().Add(p.WarnAfter)
+			if p.WarnAfter == 0 || d.Warned || d.Held || m.held[d.Destination] || d.Open() == 0 || !at.Before(d.Next) {
+				continue
+			}
+			at = later(later(at, d.freed), later(m.freed[d.Destination], m.pausedUntil(d)))
+			if !at.After(until) && at.Before(d.Next) {
+				m.report(message.conclude(d, p, at, Outcome{Interrupted: true}, false))
+			}
+		}
+	}
+}
+
+func (m *machine) report(texts []string) {
+	for _, text := range texts {
+		if m.due[text] {
+			m.Fatalf("to be reported twice: %s", text)
+		}
+		m.due[text] = true
+	}
+}
+
+// attempted tells the model of an attempt, which must have been one to make.
+func (m *machine) attempted(e modelEvent) {
+	message := m.messages[e.message.id]
+	if message == nil {
+		if message = e.message.clone(); message.env.ReportOn == 0 {
+			m.Fatalf("%s was attempted and is not there", message.id)
+		}
+		m.adopt(message)
+	}
+	was := e.message.deliveries[0]
+	d := message.delivery(was.Index)
+	if d == nil || d.text() != was.text() {
+		m.Fatalf("%s was attempted as\n%s, want\n%v", message.id, was.text(), message.text())
+	}
+	if message.content != e.message.content {
+		m.Fatalf("%s was attempted with the content %.60q, want %.60q", message.id, e.message.content, message.content)
+	}
+	since, paused := m.paused[d.Destination]
+	switch {
+	case d.Held || m.held[d.Destination]:
+		m.Fatalf("%s was attempted on hold: %s", message.id, d.text())
+	case d.HoldUntil.After(e.at):
+		m.Fatalf("%s was attempted before its release at %v", message.id, d.HoldUntil)
+	case d.Next.After(e.at) && !d.wanted:
+		m.Fatalf("%s was attempted too early: %s", message.id, d.text())
+	case paused && since.Before(e.at) && m.pausedUntil(d).After(e.at):
+		m.Fatalf("%s was attempted at a destination that is left alone since %v", message.id, since)
+	}
+	d.wanted = false
+	m.report(message.conclude(d, m.policy(d.Class), e.at, e.out, true))
+}
+
+// concluded draws what attempts of one moment say about their destinations.
+func (m *machine) concluded(now time.Time, events []modelEvent) {
+	for _, e := range events {
+		to := e.message.deliveries[0].Destination
+		if !e.out.Unreachable {
+			delete(m.paused, to)
+			continue
+		}
+		m.paused[to] = now
+		for _, message := range m.messages {
+			for _, d := range message.deliveries {
+				m.behind(message, d, to, now)
+			}
+		}
+	}
+}
+
+// behind settles what waits behind a failed attempt and is over its time.
+func (m *machine) behind(message *modelMessage, d *modelDelivery, to string, now time.Time) {
+	p, begin := m.policy(d.Class), message.env.begin()
+	expired := !now.Before(begin.Add(p.Lifetime))
+	warns := p.WarnAfter > 0 && !d.Warned && !now.Before(begin.Add(p.WarnAfter))
+	if d.Destination != to || d.Open() == 0 || d.Held || m.held[to] || !expired && !warns || d.Next.After(now) && !warns {
+		return
+	}
+	out := Outcome{Results: slices.Repeat([]Result{{State: Deferred}}, d.Open()), Interrupted: !expired}
+	m.report(message.conclude(d, p, now, out, true))
+}
+
+// adopt takes a report, which the queue made, into the model.
+func (m *machine) adopt(message *modelMessage) {
+	if m.seen[message.content] {
+		m.Fatalf("reported twice: %s", message.content)
+	}
+	m.seen[message.content] = true
+	m.messages[message.id] = message
+}
+
+// compare holds the queue to the model: every message, what it knows of its
+// recipients, the totals, the reports, and that nothing waits that should not.
+func (m *machine) compare() {
+	m.same(m.queue)
+	for _, message := range m.messages {
+		for _, d := range message.deliveries {
+			if d.Open() == 0 || d.Held || m.held[d.Destination] || d.Next.After(time.Now()) || d.HoldUntil.After(time.Now()) {
+				continue
+			}
+			if !m.pausedUntil(d).After(time.Now()) {
+				m.Fatalf("%s is due and was not attempted: %s", message.id, d.text())
+			}
+		}
+	}
+}
+
+func (m *machine) same(q *Queue) {
+	entries, _, err := q.List(Filter{}, 0, 10_000)
+	if err != nil {
+		m.Fatal(err)
+	}
+	var sum tally
+	for i := range entries {
+		e := &entries[i]
+		if e.ReportOn != 0 && m.messages[e.ID] == nil {
+			report := modelOf(e)
+			report.content = m.content(q, e.ID)
+			m.adopt(report)
+		}
+		want := m.messages[e.ID]
+		if want == nil {
+			m.Fatalf("%s is in the queue and should not: %s", e.ID, modelOf(e).text())
+		}
+		if got := modelOf(e).text(); got != want.text() {
+			m.Fatalf("%s is\n%s, want\n%s", e.ID, got, want.text())
+		}
+		sum.messages, sum.bytes = sum.messages+1, sum.bytes+int64(len(want.content))
+		for _, d := range want.deliveries {
+			sum = sum.plus(tallyOf(&d.Delivery))
+		}
+	}
+	if len(entries) != len(m.messages) {
+		m.Fatalf("%d messages in the queue, want %d", len(entries), len(m.messages))
+	}
+	if total := q.store.sum(); total != sum {
+		m.Fatalf("totals %+v, want %+v", total, sum)
+	}
+	if !maps.Equal(m.seen, m.due) {
+		m.Fatalf("reports\n%q, want\n%q", slices.Sorted(maps.Keys(m.seen)), slices.Sorted(maps.Keys(m.due)))
+	}
+}
+
+func (m *machine) content(q *Queue, id ID) string {
+	text := ""
+	err := q.store.view(func(v *view) error {
+		message, err := q.readMessage(v, id)
+		if err == nil {
+			text, err = readContent(message)
+		}
+		return err
+	})
+	if err != nil {
+		m.Fatalf("content of %s: %v", id, err)
+	}
+	return text
+}
+
+// run lets the queue deliver until stop is called.
+func (m *machine) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	q := m.queue
+	go func() {
+		defer close(ended)
+		q.Run(ctx, time.Second)
+	}()
+	m.stop = func() {
+		cancel()
+		<-ended
+		m.stop = func() {}
+		if err := q.Close(); err != nil {
+			m.Fatalf("close: %v", err)
+		}
+	}
+}
