@@ -112,30 +112,48 @@ func (q *Queue) conclude(w *worker, m *Message, d *Delivery, out Outcome) {
 }
 
 // settleWaiting expires or warns about what waits behind a failed attempt and
-// is due for that. The attempt counts as theirs: it was made at the
-// destination that all of them wait for.
+// is due for that, page by page. The attempt counts as theirs: it was made at
+// the destination that all of them wait for.
 func (q *Queue) settleWaiting(to *destination, result Result) {
 	now := time.Now()
-	overdue := func(p *RetryPolicy, d *Delivery, begin time.Time) (expired, any bool) {
-		expired = !now.Before(p.expiry(begin))
-		warn := p.warnAt(d, begin)
-		return expired, expired || !d.Warned && !warn.IsZero() && !now.Before(warn)
-	}
-	for _, key := range q.sched.pick(to, func(c *class, it item) bool {
-		_, late := overdue(&c.Retry, &Delivery{Warned: it.warned}, it.id.Arrived())
+	picked := q.sched.pick(to, func(c *class, it item) bool {
+		_, late := overdue(&c.Retry, &Delivery{Warned: it.warned}, it.id.Arrived(), now)
 		return late && it.due <= now.UnixMilli()
-	}) {
+	})
+	for _, p := range picked {
+		for page := range slices.Chunk(p.items, changePage) {
+			q.settlePage(to.name, q.sched.claimAll(to.name, p, page), result, now)
+		}
+	}
+}
+
+// overdue reports whether the lifetime of a delivery is over, and whether that or
+// its warning is due.
+func overdue(p *RetryPolicy, d *Delivery, begin, now time.Time) (expired, any bool) {
+	expired = !now.Before(p.expiry(begin))
+	warn := p.warnAt(d, begin)
+	return expired, expired || !d.Warned && !warn.IsZero() && !now.Before(warn)
+}
+
+func (q *Queue) settlePage(to string, keys []deliveryKey, result Result, now time.Time) {
+	var page []*settlement
+	for _, key := range keys {
 		m, d, err := q.read(key)
 		if err != nil || d.Held || d.Open() == 0 {
-			q.sched.done(key, to.name, nil)
+			q.sched.done(key, to, nil)
 			continue
 		}
-		expired, late := overdue(q.retry(d.Class), d, d.begin())
-		if !late { // it was held for a later release, or its sender named a time for the warning
-			q.sched.done(key, to.name, q.hint(d))
+		expired, late := overdue(q.retry(d.Class), d, d.begin(), now)
+		if !late || d.Destination != to {
+			// It was held for a later release, its sender named a time for the
+			// warning, or it was rerouted.
+			q.sched.done(key, d.Destination, q.hint(d))
 			continue
 		}
-		q.settle(to, m, d, Outcome{Results: slices.Repeat([]Result{result}, d.Open()), Interrupted: !expired})
+		page = append(page, q.conclusion(m, d, Outcome{Results: slices.Repeat([]Result{result}, d.Open()), Interrupted: !expired}))
+	}
+	if len(page) > 0 {
+		q.settleAll(to, page)
 	}
 }
 

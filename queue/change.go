@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,14 +16,50 @@ const changePage = 200
 // destinations again. Held ones stay held, and so do those for a future
 // release (RFC 4865). It returns the number of messages.
 func (q *Queue) RetryNow(f Filter) (int, error) {
-	return q.change(f, func(d *Delivery, _ func(*Recipient) bool) bool {
+	how := func(d *Delivery, _ func(*Recipient) bool) bool {
 		now := time.Now()
 		if d.Held || d.HoldUntil.After(now) {
 			return false
 		}
 		d.Next = now
 		return true
+	}
+	waiting, known := q.waitingFor(&f)
+	if !known {
+		return q.change(f, how)
+	}
+	changed := 0
+	for page := range slices.Chunk(waiting, changePage) {
+		f.IDs = page
+		n, err := q.change(f, how)
+		if changed += n; err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+// waitingFor returns messages, in order, among which are all that f selects and
+// that wait to be attempted. It does not know them where f names neither
+// destination nor domain, and in the first seconds after a start.
+func (q *Queue) waitingFor(f *Filter) (ids []ID, known bool) {
+	if len(f.IDs) > 0 || f.Destination == "" && f.ToDomain == "" {
+		return nil, false
+	}
+	select {
+	case <-q.loaded:
+	default:
+		return nil, false
+	}
+	ids = q.sched.waitingAt(func(name string) bool {
+		if f.Destination != "" && name != f.Destination {
+			return false
+		}
+		domain, _, _ := strings.Cut(name, " ")
+		return f.ToDomain == "" || strings.Contains(name, ":") || f.matchDomain(domain)
 	})
+	slices.Sort(ids)
+	return slices.Compact(ids), true
 }
 
 // Hold keeps the selected deliveries from being attempted until Release. An

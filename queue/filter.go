@@ -108,12 +108,15 @@ func (f *Filter) matchFrom(e *Entry) bool {
 	}
 }
 
+func (f *Filter) matchDomain(domain string) bool {
+	return strings.EqualFold(domain, f.ToDomain) || f.ToDomain[0] == '.' && smtp.HasSuffixFold("."+domain, f.ToDomain)
+}
+
 func (f *Filter) matchRecipient(d *Delivery, r *Recipient) bool {
 	if !r.State.Open() {
 		return false
 	}
-	if domain := r.Path.DomainKey(); f.ToDomain != "" && !strings.EqualFold(domain, f.ToDomain) &&
-		!(f.ToDomain[0] == '.' && smtp.HasSuffixFold("."+domain, f.ToDomain)) {
+	if f.ToDomain != "" && !f.matchDomain(r.Path.DomainKey()) {
 		return false
 	}
 	if f.To != "" && !strings.EqualFold(r.Path.String(), f.To) {

@@ -63,6 +63,9 @@ func (h *items) remove(want func(item) bool) {
 	if *h = slices.DeleteFunc(*h, want); len(*h) == before {
 		return
 	}
+	if cap(*h) > 64 && len(*h) < cap(*h)/4 {
+		*h = slices.Clone(*h)
+	}
 	for i := len(*h)/2 - 1; i >= 0; i-- {
 		h.sink(i)
 	}

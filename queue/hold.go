@@ -207,6 +207,26 @@ func (s *schedule) wantAll(name string) (waiting int64, held bool) {
 	return waiting, d.held()
 }
 
+// waitingAt returns the messages that wait for destinations by their names, but
+// for those that are in flight.
+func (s *schedule) waitingAt(name func(string) bool) (ids []ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.destinations {
+		if len(d.flows) == 0 || !name(d.name) {
+			continue
+		}
+		for _, f := range d.flows {
+			for _, h := range append(f.wanted[:len(f.wanted):len(f.wanted)], f.items) {
+				for _, it := range h {
+					ids = append(ids, it.id)
+				}
+			}
+		}
+	}
+	return ids
+}
+
 // waiting returns how many recipients wait for a destination.
 func (s *schedule) waiting(name string) (n int64) {
 	s.mu.Lock()

@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -217,4 +218,55 @@ func TestHoldDuringCompaction(t *testing.T) {
 	if err := q.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// What is to be tried at once is found where it waits: by destination, by
+// domain, and by domain where a destination has mail for several.
+func TestRetryFindsWhatWaits(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.answer = func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }
+		w.route = func(r *Recipient) string {
+			if strings.HasPrefix(r.Path.Local, "via") {
+				return "smtp://hub.test:25"
+			}
+			return r.Path.Domain
+		}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		for _, to := range []string{"r1@a.test", "via1@a.test", "r2@sub.a.test", "r3@b.test", "via2@b.test"} {
+			enqueue(t, q, "s@s.test", "x\r\n", to)
+		}
+		<-q.loaded
+		synctest.Wait()
+		for _, tc := range []struct {
+			f    Filter
+			want []string
+			look int // messages that it may look at
+		}{
+			{Filter{ToDomain: "A.test"}, []string{"r1", "via1"}, 3},
+			{Filter{ToDomain: ".a.test"}, []string{"r1", "via1", "r2"}, 4},
+			{Filter{Destination: "b.test"}, []string{"r3"}, 1},
+			{Filter{Destination: "smtp://hub.test:25"}, []string{"via1", "via2"}, 2},
+			{Filter{ToDomain: "b.test", Destination: "smtp://hub.test:25"}, []string{"via2"}, 2},
+			{Filter{ToDomain: "c.test"}, nil, 2},
+		} {
+			before := map[string]int{}
+			for _, name := range []string{"r1", "via1", "r2", "r3", "via2"} {
+				before[name] = len(w.tried(name))
+			}
+			time.Sleep(time.Second)
+			if ids, known := q.waitingFor(&tc.f); !known || len(ids) != tc.look {
+				t.Errorf("%+v: looks at %v, want %d", tc.f, ids, tc.look)
+			}
+			if n, err := q.RetryNow(tc.f); n != len(tc.want) || err != nil {
+				t.Errorf("%+v: %d, %v", tc.f, n, err)
+			}
+			synctest.Wait()
+			for name, n := range before {
+				if got := len(w.tried(name)) > n; got != slices.Contains(tc.want, name) {
+					t.Errorf("%+v: %s was tried: %v", tc.f, name, got)
+				}
+			}
+		}
+	})
 }

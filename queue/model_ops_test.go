@@ -99,7 +99,7 @@ func (m *machine) opened(dir string) *Queue {
 var modelDomains = []string{"a.test", "b.test", "c.test"}
 
 func (m *machine) destination() string {
-	return rapid.SampledFrom(append([]string{"hub.test", "from.test"}, modelDomains...)).Draw(m.T, "destination")
+	return rapid.SampledFrom(append([]string{"smtp://hub.test:25", "from.test"}, modelDomains...)).Draw(m.T, "destination")
 }
 
 // draft is a message that nobody has acknowledged yet.
@@ -165,7 +165,7 @@ func (m *machine) reroute(*rapid.T) {
 	m.freeAll()
 	domain := rapid.SampledFrom(modelDomains).Draw(m.T, "domain")
 	m.world.mu.Lock()
-	m.world.routes[domain] = rapid.SampledFrom([]string{"", "hub.test"}).Draw(m.T, "to")
+	m.world.routes[domain] = rapid.SampledFrom([]string{"", "smtp://hub.test:25"}).Draw(m.T, "to")
 	m.world.mu.Unlock()
 	want := 0
 	for _, message := range m.messages {

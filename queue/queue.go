@@ -29,6 +29,9 @@ type Deliverer interface {
 // Router says which destination a recipient waits for. It is pure, and
 // called again before each attempt, so that a changed configuration reaches
 // mail that is queued already.
+//
+// A destination whose name has no colon is named by the one domain of all its
+// recipients, as smtp.Path.DomainKey has it, up to a space.
 type Router interface {
 	Destination(e *Envelope, r *Recipient) string
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"slices"
@@ -33,6 +34,11 @@ type settlement struct {
 // settle puts an outcome on disk together with the reports that it calls for:
 // one operation, so that a crash leaves either both or neither.
 func (q *Queue) settle(to *destination, m *Message, d *Delivery, out Outcome) {
+	q.settleAll(to.name, []*settlement{q.conclusion(m, d, out)})
+}
+
+// conclusion is what is to be put on disk for an outcome.
+func (q *Queue) conclusion(m *Message, d *Delivery, out Outcome) *settlement {
 	s := q.judge(m, d, out)
 	if err := s.compose(); err != nil {
 		// Without its report a failure must not become final.
@@ -40,17 +46,37 @@ func (q *Queue) settle(to *destination, m *Message, d *Delivery, out Outcome) {
 		s.postpone()
 	}
 	s.encode()
-	err := q.commit(s.apply)
+	return s
+}
+
+// settleAll puts settlements on disk in one operation. Of one that fails nothing
+// is done.
+func (q *Queue) settleAll(to string, all []*settlement) {
+	failed := make([]error, len(all))
+	err := q.commit(func(b *batch) error {
+		for i, s := range all {
+			failed[i] = s.apply(b)
+		}
+		return nil
+	})
+	for i, s := range all {
+		s.finish(to, cmp.Or(err, failed[i]))
+	}
+}
+
+// finish ends the flight of a delivery, and says when it is due again.
+func (s *settlement) finish(to string, err error) {
+	q := s.queue
 	if err != nil {
 		s.discardReports()
-		q.sched.done(d.key(), to.name, nil)
+		q.sched.done(s.before.key(), to, nil)
 		if errors.Is(err, ErrUnknown) {
-			q.log.Info("removed during an attempt", "queue_id", m.ID.String())
+			q.log.Info("removed during an attempt", "queue_id", s.message.ID.String())
 		}
 		return
 	}
 	s.account()
-	q.sched.done(d.key(), to.name, q.hint(s.after))
+	q.sched.done(s.before.key(), to, q.hint(s.after))
 	for _, p := range s.reports {
 		p.draft.file = nil
 		q.enqueued(p)

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"waypost/relay/smtp"
 )
 
 // defaultSizes are the sizes of the queue in BenchmarkSize, in messages;
@@ -42,13 +44,15 @@ const batchSize = 1000
 type sized struct {
 	*Queue
 	size    int
+	from    smtp.Path // of what is put in
+	to      smtp.Path // where it is all for one domain
 	options func(*Options)
 	world   *batches
 	settled chan struct{} // a token for each line about a delivery
 }
 
 func benchmarkSize(b *testing.B, size int) {
-	s := &sized{size: size, world: &batches{}, settled: make(chan struct{}, 100*batchSize)}
+	s := &sized{size: size, from: path("s@a.test"), world: &batches{}, settled: make(chan struct{}, 100*batchSize)}
 	dir := b.TempDir()
 	s.options = func(o *Options) {
 		o.Dir, o.Deliverer, o.Workers, o.PerDestination = dir, s.world, 100, 20
@@ -86,15 +90,19 @@ func (s *sized) fill(b *testing.B, n int) {
 	for range 100 {
 		writers.Go(func() {
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
-				to := path("r@b.test")
-				if i%1000 == 0 {
+				to := s.to
+				switch {
+				case to != smtp.Path{}:
+				case i%1000 == 0:
 					to = path("r@rare.test")
+				default:
+					to = path("r@b.test")
 				}
 				d := s.NewDraft()
 				if _, err := d.Write(content); err != nil {
 					b.Error(err)
 				}
-				if err := d.Commit(Envelope{ReversePath: path("s@a.test")}, []Recipient{{Path: to}}); err != nil {
+				if err := d.Commit(Envelope{ReversePath: s.from}, []Recipient{{Path: to}}); err != nil {
 					b.Error(err)
 				}
 			}

@@ -143,21 +143,48 @@ func (s *scheduleStats) rank(d metrics.DestinationStats, named int) {
 	o.Queued, o.Deferred, o.Attempts, o.Waiting = o.Queued+d.Queued, o.Deferred+d.Deferred, o.Attempts+d.Attempts, o.Waiting+d.Waiting
 }
 
+// picked is what was taken out of one flow.
+type picked struct {
+	flow  *flow
+	items []item
+}
+
 // pick takes out of the line what waits for d and that want selects.
-func (s *schedule) pick(d *destination, want func(*class, item) bool) []deliveryKey {
+func (s *schedule) pick(d *destination, want func(*class, item) bool) (all []picked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var keys []deliveryKey
 	for _, f := range d.flows {
+		p := picked{flow: f}
 		f.remove(func(it item) bool {
-			_, busy := s.inFlight[it.key()]
-			if busy || !want(f.class, it) {
+			if !want(f.class, it) {
 				return false
 			}
-			s.inFlight[it.key()] = nil
-			keys = append(keys, it.key())
+			p.items = append(p.items, it)
 			return true
 		})
+		if len(p.items) > 0 {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// claimAll begins the flight of a page of what was picked. What is in flight
+// already is left to that, and everything to the next start when the queue stops.
+func (s *schedule) claimAll(name string, p picked, page []item) (keys []deliveryKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, it := range page {
+		key := it.key()
+		if s.stopping {
+			return keys
+		}
+		if _, busy := s.inFlight[key]; busy {
+			s.inFlight[key] = &missed{name, hint{class: p.flow.class, priority: p.flow.priority, item: it}}
+			continue
+		}
+		s.inFlight[key] = nil
+		keys = append(keys, key)
 	}
 	return keys
 }
