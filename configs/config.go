@@ -256,6 +256,9 @@ type Login struct {
 	// "domain", ".domain" for it and all below, "{login}" for its own name, or
 	// "*" for any. The null reverse-path is always among them. Default any.
 	Senders []string `toml:"senders"`
+	// CheckFrom says that the addresses in a message's From and Sender fields must
+	// be of Senders, too. Default false.
+	CheckFrom bool `toml:"check_from"`
 }
 
 // DKIM is a key with which mail is signed (RFC 6376).

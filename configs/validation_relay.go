@@ -101,6 +101,9 @@ func (v *validation) logins() {
 			v.fail(path+".name", "%q has %s already", l.Name, other)
 		}
 		taken[l.Name] = path
+		if l.CheckFrom && slices.Contains(l.Senders, "*") {
+			v.warn(path+".check_from", "checks nothing, as senders has %q", "*")
+		}
 		for j, sender := range l.Senders {
 			v.senders(index(path+".senders", j), sender)
 		}

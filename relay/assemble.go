@@ -158,7 +158,7 @@ func rules(c *configs.Config) *policy.Rules {
 		Deny: lists(c.Deny), Allow: lists(c.Allow), Limiter: policy.NewLimiter(limits(c.Limits), nil), Gateways: gateways(c),
 	}
 	for _, l := range c.Logins {
-		r.Logins = append(r.Logins, policy.Login{Name: l.Name, Senders: l.Senders})
+		r.Logins = append(r.Logins, policy.Login{Name: l.Name, Senders: l.Senders, CheckFrom: l.CheckFrom})
 	}
 	return r
 }

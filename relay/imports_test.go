@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"relay/auth":       {"metrics", "relay/rate", "relay/smtp", "relay/smtpserver", "relay/watch"},
 	"relay/certs":      {"relay/watch"},
 	"relay/control":    {"metrics", "queue", "relay/smtp", "relay/tap"},
-	"relay/dkim":       {"metrics", "relay/sevenbit", "relay/smtp", "relay/watch"},
+	"relay/dkim":       {"metrics", "relay/message", "relay/sevenbit", "relay/smtp", "relay/watch"},
 	"relay/drop":       {},
 	"relay/dane":       {"resolver"},
 	"relay/dsn":        {"relay/message", "relay/smtp"},

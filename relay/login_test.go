@@ -144,6 +144,55 @@ func TestLoginsRelay(t *testing.T) {
 	}
 }
 
+// What a message says of its author is held to the login where that is asked for,
+// however it is written (RFC 6409 §6.1).
+func TestAuthorsAreTheLogins(t *testing.T) {
+	sink := relaytest.NewSink(t, "127.0.0.5:0")
+	s := start(t, 1, func(c *configs.Config) {
+		c.Listeners[0].Auth, c.Listeners[0].AuthWithoutTLS, c.Listeners[0].Mode = configs.AuthRequired, true, configs.ModeSubmission
+		c.Relay.UsersFile = usersFile(t, auth.ScramSHA256, "app@a.example=secret", "free@a.example=secret")
+		c.Logins = []configs.Login{{Name: "app@a.example", Senders: []string{"{login}", "team@a.example"}, CheckFrom: true}}
+		c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+	})
+	login := func(name string) *textproto.Conn {
+		c := s.dial("127.0.0.1")
+		s.cmd(c, 235, "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+name+"\x00secret")))
+		return c
+	}
+	ours, free := login("app@a.example"), login("free@a.example")
+	for _, tc := range []struct {
+		header string
+		code   int
+	}{
+		{"From: app@a.example\r\n", 250},
+		{"From: \"The App\"\r\n <APP@A.example>\r\nSender: team@a.example\r\n", 250},
+		{"from : app@a.example, team@a.example\r\n", 250},
+		{"From: =?iso-2022-jp?B?GyRCJCIbKEI=?= <app@a.example>\r\n", 250},
+		{"From: boss@a.example\r\n", 550},
+		{"From: app@a.example, boss@a.example\r\n", 550},
+		{"From: \"app@a.example\" <boss@a.example>\r\n", 550},
+		{"From: app@a.example\r\nFrom: boss@a.example\r\n", 550},
+		{"From: app@a.example\r\nFrom: app@a.example\r\n", 550},
+		{"From: app@a.example\r\nSender: boss@a.example\r\n", 550},
+		{"FROM:\r\n\tboss@a.example\r\n", 550},
+		{"From: app@a.example <boss@a.example>\r\n", 550},
+		{"From: nobody:;\r\n", 550},
+		{"From:\r\n", 550},
+		{"Subject: x\r\n", 550},
+		{"no field\r\nFrom: boss@a.example\r\n", 550},
+		{"X: " + strings.Repeat("x", 200_000) + "\r\nFrom: boss@a.example\r\n", 550},
+	} {
+		for c, code := range map[*textproto.Conn]int{ours: tc.code, free: 250} {
+			s.cmd(c, 250, "MAIL FROM:<%s>", map[*textproto.Conn]string{ours: "app@a.example", free: "free@a.example"}[c])
+			s.cmd(c, 250, "RCPT TO:<r@b.example>")
+			s.cmd(c, 354, "DATA")
+			if text := s.cmd(c, code, "%s\r\nFrom: boss@a.example\r\n.", tc.header); code == 550 && !strings.HasPrefix(text, "5.7.1 Author address") {
+				t.Errorf("%.60q: %q", tc.header, text)
+			}
+		}
+	}
+}
+
 // Every mechanism with somebody else's client.
 func TestMechanisms(t *testing.T) {
 	var ca *relaytest.CA

@@ -1,10 +1,9 @@
 package dkim
 
 import (
-	"bytes"
-	"net/mail"
 	"strings"
 
+	"waypost/relay/message"
 	"waypost/relay/smtp"
 )
 
@@ -69,29 +68,8 @@ func fieldsToSign(header []byte, k *Key) []string {
 // countFields counts the fields of a header section, by their name in lower case.
 func countFields(header []byte) map[string]int {
 	there := map[string]int{}
-	eachField(header, func(name string, _ []byte) { there[strings.ToLower(name)]++ })
+	message.EachField(header, func(name, _ string) { there[strings.ToLower(name)]++ })
 	return there
-}
-
-// eachField calls f for each field, with its value, folded as it is.
-func eachField(header []byte, f func(name string, value []byte)) {
-	for len(header) > 0 {
-		end := 0
-		for {
-			i := bytes.IndexByte(header[end:], '\n')
-			if i < 0 {
-				end = len(header)
-				break
-			}
-			if end += i + 1; end == len(header) || header[end] != ' ' && header[end] != '\t' {
-				break
-			}
-		}
-		if name, value, ok := bytes.Cut(header[:end], []byte{':'}); ok {
-			f(string(bytes.TrimSpace(name)), bytes.TrimSpace(value))
-		}
-		header = header[end:]
-	}
 }
 
 // fromDomain returns the domain of the author: of the first address in the one
@@ -99,15 +77,15 @@ func eachField(header []byte, f func(name string, value []byte)) {
 // than one field, of which nobody knows which one a reader is shown.
 func fromDomain(header []byte) string {
 	var from []string
-	eachField(header, func(name string, value []byte) {
+	message.EachField(header, func(name, value string) {
 		if strings.EqualFold(name, "From") {
-			from = append(from, string(value))
+			from = append(from, value)
 		}
 	})
 	if len(from) != 1 {
 		return ""
 	}
-	address := firstAddress(strings.NewReplacer("\r", "", "\n", "").Replace(from[0]))
+	address := firstAddress(from[0])
 	at := strings.LastIndexByte(address, '@')
 	domain, err := smtp.ASCIIDomain(address[at+1:])
 	if at < 0 || err != nil {
@@ -120,8 +98,8 @@ func fromDomain(header []byte) string {
 // rules, as with a comma in a name that is not quoted, it is the one in the last
 // angle brackets.
 func firstAddress(list string) string {
-	if all, err := mail.ParseAddressList(list); err == nil && len(all) > 0 {
-		return all[0].Address
+	if all, err := message.Addresses(list); err == nil && len(all) > 0 {
+		return all[0]
 	}
 	open, end := strings.LastIndexByte(list, '<'), strings.LastIndexByte(list, '>')
 	if open < 0 || end < open {
@@ -133,11 +111,10 @@ func firstAddress(list string) string {
 // isSealed reports whether the content has a signature of its own within, such as
 // of S/MIME or OpenPGP, that a conversion would break (RFC 1847 §2.1).
 func isSealed(header []byte) bool {
+	const media = "multipart/signed"
 	sealed := false
-	eachField(header, func(name string, value []byte) {
-		if strings.EqualFold(name, "Content-Type") {
-			sealed = sealed || len(value) >= len("multipart/signed") && strings.EqualFold(string(value[:len("multipart/signed")]), "multipart/signed")
-		}
+	message.EachField(header, func(name, value string) {
+		sealed = sealed || strings.EqualFold(name, "Content-Type") && len(value) >= len(media) && strings.EqualFold(value[:len(media)], media)
 	})
 	return sealed
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -328,6 +329,52 @@ func TestErrorsComeBack(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// A large content is in memory in small pieces only, before it is signed and while
+// it is.
+func TestLargeContentTakesLittleMemory(t *testing.T) {
+	s, _ := both(t, nil)
+	meter := &meter{}
+	meter.begin = meter.heap()
+	w := s.NewWriter(meter)
+	io.WriteString(w, "From: ann@a.example\r\n\r\n")
+	piece := bytes.Repeat([]byte("0123456789abcde\r\n"), 2000)
+	for range 50_000_000 / len(piece) {
+		if _, err := w.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	meter.look()
+	if _, err := w.Finish(Content{}); err != nil {
+		t.Fatal(err)
+	}
+	if meter.octets < 50_000_000-int64(len(piece)) || meter.most > 4<<20 {
+		t.Errorf("%d octets of heap for a content of %d", meter.most, meter.octets)
+	}
+}
+
+// meter looks at the heap in use, at times while it is written to.
+type meter struct {
+	begin, most, octets int64
+	writes              int
+}
+
+func (m *meter) heap() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+func (m *meter) look() { m.most = max(m.most, m.heap()-m.begin) }
+
+func (m *meter) Write(p []byte) (int, error) {
+	m.octets += int64(len(p))
+	if m.writes++; m.writes%500 == 0 {
+		m.look()
+	}
+	return len(p), nil
+}
 
 func BenchmarkSign(b *testing.B) {
 	for _, size := range []int{5_000, 50_000_000} {

@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -39,7 +40,7 @@ func (s *session) Data(r io.Reader) error {
 	}
 	signing := s.signer().NewWriter(io.MultiWriter(drafts...))
 	defer signing.Discard()
-	in := &intake{w: signing, keep: len(s.tx.expanded) > 0, checker: message.NewChecker(message.Limits{
+	in := &intake{w: signing, keep: s.wantsHeader(), checker: message.NewChecker(message.Limits{
 		Binary: s.tx.envelope.Binary, Fields: s.backend.Classes.HeaderNames(),
 		Received: s.backend.MaxHops, Hostname: s.backend.Hostname, Own: s.backend.MaxOwnHops,
 	})}
@@ -67,6 +68,9 @@ func (s *session) take(all []outgoing, in *intake, signing *dkim.Writer, r io.Re
 		return e, signed, err // of the connection, or the size limit
 	}
 	if err := s.judge(in.checker); err != nil {
+		return e, signed, err
+	}
+	if err := s.judgeAuthor(in.header()); err != nil {
 		return e, signed, err
 	}
 	e = s.tx.envelope
@@ -154,8 +158,9 @@ type intake struct {
 	kept    []byte
 }
 
-// maxKept bounds the header section that is kept for a report, in octets.
-const maxKept = 64 << 10
+// maxKept bounds the header section that is kept, in octets: a larger one is
+// refused.
+const maxKept = message.DefaultHeader
 
 // header returns the header section, as far as it was kept.
 func (in *intake) header() []byte {
@@ -172,6 +177,48 @@ func (in *intake) Write(p []byte) (int, error) {
 		return 0, in.failed
 	}
 	return len(p), nil
+}
+
+// wantsHeader reports whether the header section is needed: for a report on
+// aliases, or because its author matters.
+func (s *session) wantsHeader() bool {
+	return len(s.tx.expanded) > 0 || s.backend.Rules.ChecksAuthor(s.who())
+}
+
+// judgeAuthor refuses a message for who it says has written it. Each address in
+// the one From field and in Sender counts, and one that cannot be read counts
+// against it.
+func (s *session) judgeAuthor(header []byte) error {
+	if !s.backend.Rules.ChecksAuthor(s.who()) {
+		return nil
+	}
+	var authors []smtp.Path
+	// A CR alone, which only binary content can have here, hides a field from one
+	// reader and shows it to another.
+	from, readable := 0, bytes.Count(header, []byte("\r")) == bytes.Count(header, []byte("\r\n"))
+	message.EachField(header, func(name, value string) {
+		isFrom := strings.EqualFold(name, "From")
+		if !isFrom && !strings.EqualFold(name, "Sender") {
+			return
+		}
+		if isFrom {
+			from++
+		}
+		all, err := message.Addresses(value)
+		readable = readable && err == nil && len(all) > 0
+		for _, a := range all {
+			path, err := smtp.SplitPath(a, true)
+			readable = readable && err == nil
+			authors = append(authors, path)
+		}
+	})
+	if from != 1 || !readable {
+		authors = nil
+	}
+	if d := s.backend.Rules.Author(s.who(), authors); !d.Allowed {
+		return s.denied(metrics.RefusedSender, d, s.tx.envelope.ReversePath, smtp.Path{})
+	}
+	return nil
 }
 
 // judge refuses a content for what the checker saw.

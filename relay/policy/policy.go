@@ -51,6 +51,9 @@ type Login struct {
 	// Senders are the senders that it may use, see [Match]; "{login}" stands
 	// for its own name.
 	Senders []string
+	// CheckFrom says that what a message says of its author must be of Senders,
+	// too.
+	CheckFrom bool
 }
 
 // Client is who asks.
@@ -83,6 +86,7 @@ type Decision struct {
 var (
 	relayDenied  = smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Lines: []string{"Relaying denied"}}
 	senderDenied = smtp.Reply{Code: 553, Enhanced: smtp.EnhancedCode{5, 7, 1}, Lines: []string{"Sender address not yours"}}
+	authorDenied = smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Lines: []string{"Author address (From, Sender) not yours"}}
 )
 
 // yes and no make decisions, for the rule that key names.
@@ -119,14 +123,43 @@ func (r *Rules) Sender(client Client, sender smtp.Path) Decision {
 	if sender.IsNull() {
 		return r.yes(key, "null reverse-path")
 	}
-	for j, pattern := range r.Logins[i].Senders {
-		// A login is an address and not a pattern, whatever it looks like.
-		own := pattern == "{login}" && strings.EqualFold(sender.String(), client.Login)
-		if own || Match(pattern, sender) {
-			return r.yes(index(key, j), "login.senders "+r.Logins[i].Senders[j])
-		}
+	if j := r.Logins[i].sender(client.Login, sender); j >= 0 {
+		return r.yes(index(key, j), "login.senders "+r.Logins[i].Senders[j])
 	}
 	return r.no(senderDenied, key, "login.senders of "+r.Logins[i].Name)
+}
+
+// sender returns the index of the pattern that lets a login use an address, or -1.
+func (l *Login) sender(login string, address smtp.Path) int {
+	return slices.IndexFunc(l.Senders, func(pattern string) bool {
+		// A login is an address and not a pattern, whatever it looks like.
+		return pattern == "{login}" && strings.EqualFold(address.String(), login) || Match(pattern, address)
+	})
+}
+
+// ChecksAuthor reports whether the authors of a client's messages matter.
+func (r *Rules) ChecksAuthor(client Client) bool {
+	i := r.login(client.Login)
+	return client.Login != "" && i >= 0 && r.Logins[i].CheckFrom
+}
+
+// Author decides whether client may send a message with these addresses in From
+// and Sender. Nobody there is nobody's (RFC 6409 §6.1).
+func (r *Rules) Author(client Client, addresses []smtp.Path) Decision {
+	if !r.ChecksAuthor(client) {
+		return r.yes("", "no login.check_from")
+	}
+	i := r.login(client.Login)
+	key := index("login", i) + ".check_from"
+	for _, a := range addresses {
+		if r.Logins[i].sender(client.Login, a) < 0 {
+			return r.no(authorDenied, key, "login.check_from of "+r.Logins[i].Name+": "+a.String()+" is not among login.senders")
+		}
+	}
+	if len(addresses) == 0 {
+		return r.no(authorDenied, key, "login.check_from of "+r.Logins[i].Name+": there is no single author that can be read")
+	}
+	return r.yes(key, "login.check_from")
 }
 
 // login returns the index of the rules for a login, or -1.

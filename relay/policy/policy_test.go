@@ -122,6 +122,39 @@ func TestSender(t *testing.T) {
 	}
 }
 
+func TestAuthor(t *testing.T) {
+	rules := &Rules{Logins: []Login{
+		{Name: "*", Senders: []string{"{login}", "shared@ok.example"}, CheckFrom: true},
+		{Name: "free", Senders: []string{"{login}"}},
+	}}
+	for _, tc := range []struct {
+		login   string
+		authors []string
+		want    bool
+	}{
+		{"", []string{"<x@evil.test>"}, true},
+		{"free", []string{"<x@evil.test>"}, true},
+		{"a@ok.example", []string{"<A@ok.example>"}, true},
+		{"a@ok.example", []string{"<a@ok.example>", "<shared@ok.example>"}, true},
+		{"a@ok.example", []string{"<a@ok.example>", "<b@ok.example>"}, false},
+		{"a@ok.example", []string{"<>"}, false},
+		{"a@ok.example", nil, false},
+	} {
+		client := Client{Login: tc.login}
+		var all []smtp.Path
+		for _, a := range tc.authors {
+			all = append(all, path(t, a))
+		}
+		d := rules.Author(client, all)
+		if d.Allowed != tc.want || !d.Allowed && (d.Reply.Code != 550 || !rules.ChecksAuthor(client)) {
+			t.Errorf("%q as %q: %+v", tc.login, tc.authors, d)
+		}
+	}
+	if rules.ChecksAuthor(Client{}) || rules.ChecksAuthor(Client{Login: "free"}) {
+		t.Error("who wrote it matters where nobody asked")
+	}
+}
+
 func TestCertificatesRelay(t *testing.T) {
 	rules := &Rules{Certificates: []string{"app.example", ".cluster.example", "ops@ok.example"}}
 	for name, want := range map[string]bool{
