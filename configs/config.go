@@ -53,6 +53,9 @@ type Config struct {
 	// Replies are asked in order, and the first that matches a refusal says what it
 	// means; behind them there are built-in rules. Default none.
 	Replies []Reply `toml:"reply"`
+	// Paces are asked in order, and the first that matches says how fast mail may
+	// leave for a site. Default none.
+	Paces []Pace `toml:"pace"`
 	// Resolver names the DNS servers.
 	Resolver Resolver `toml:"resolver"`
 	// Delivery bounds what delivery may use and reach.
@@ -497,6 +500,39 @@ type Reply struct {
 	Retries int `toml:"retries"`
 	// Pause is how long nothing more is sent to the same destination. Default 0.
 	Pause Duration `toml:"pause"`
+	// Slow has fewer connections opened to the same hosts for a while. Default
+	// false.
+	Slow bool `toml:"slow"`
+}
+
+// Pace says how fast mail may leave for some sites: the mail hosts that domains
+// share, or smarthosts. What is set of To and Hosts must match.
+type Pace struct {
+	// Name is the rule's name in metrics: small letters, digits and hyphens. It
+	// must be set.
+	Name string `toml:"name"`
+	// To are recipients' domains whose mail goes by MX, or ".domain" for it and all
+	// below. Default any.
+	To []string `toml:"to"`
+	// Hosts are names of mail hosts or smarthosts, in the same way. Default any.
+	Hosts []string `toml:"hosts"`
+	// Each says that each site that matches has these limits to itself. Default
+	// false: all of them are one site.
+	Each bool `toml:"each"`
+	// Connections is how many may be open at most, and MinConnections how many may
+	// be however much fails. Default 0, which is
+	// Delivery.ConnectionsPerDestination, and 1.
+	Connections    int `toml:"connections"`
+	MinConnections int `toml:"min_connections"`
+	// MessagesPerConnection is how many messages one connection carries. Default 1000.
+	MessagesPerConnection int `toml:"messages_per_connection"`
+	// RecipientsPerMessage is how many recipients a message has there at most; the
+	// others get it in another transaction. Default 0: as the host says.
+	RecipientsPerMessage int `toml:"recipients_per_message"`
+	// MessageRate and RecipientRate bound what is sent within a time, as in
+	// [ParseRate]. Default none.
+	MessageRate   []string `toml:"message_rate"`
+	RecipientRate []string `toml:"recipient_rate"`
 }
 
 // Resolver names the DNS servers.

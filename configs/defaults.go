@@ -69,8 +69,8 @@ func defaults(env environment) Config {
 	}
 }
 
-// newListener, newLogin, newDKIM, newClass and newRoute are what a [[listener]],
-// [[login]], [[dkim]], [[class]] or [[route]] begins with.
+// newListener, newLogin, newDKIM, newClass, newPace and newRoute are what a [[listener]],
+// [[login]], [[dkim]], [[class]], [[pace]] or [[route]] begins with.
 func newListener() Listener {
 	return Listener{Address: "127.0.0.1:2525", Mode: ModeRelay, Auth: AuthNone, TLSProfile: ProfileModern}
 }
@@ -82,6 +82,8 @@ func newDKIM() DKIM {
 }
 
 func newClass() Class { return Class{MinPriority: -9, MaxPriority: 9} }
+
+func newPace() Pace { return Pace{MinConnections: 1, MessagesPerConnection: 1000} }
 
 func newRoute() Route { return Route{TLS: TLSOpportunistic} }
 

@@ -67,6 +67,8 @@ func (s spot) grow() spot {
 		table = newClass()
 	case []Route:
 		table = newRoute()
+	case []Pace:
+		table = newPace()
 	case []Reply:
 		table = Reply{}
 	}

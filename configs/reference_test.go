@@ -15,7 +15,7 @@ import (
 // withoutDefault are the keys whose default depends on the host, or that have
 // none. What the reference gives for them is an example.
 func withoutDefault() []keyPath {
-	return []keyPath{"hostname", "data_dir", "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "reply.name"}
+	return []keyPath{"hostname", "data_dir", "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "reply.name", "pace.name"}
 }
 
 func TestReferenceIsTheDefault(t *testing.T) {
@@ -68,7 +68,7 @@ func TestReferenceHasEveryKey(t *testing.T) {
 // complete is the default with one table in each list.
 func complete() Config {
 	c := Default()
-	c.Replies = []Reply{{}}
+	c.Replies, c.Paces = []Reply{{}}, []Pace{newPace()}
 	c.Certificates, c.Logins, c.Classes, c.Routes = []TLS{{}}, []Login{newLogin()}, []Class{newClass()}, []Route{newRoute()}
 	c.DKIM = []DKIM{newDKIM()}
 	return c
@@ -144,7 +144,7 @@ func TestReadmeHasEveryKey(t *testing.T) {
 		switch key {
 		case "hostname", "data_dir":
 			fallback = "computed"
-		case "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "reply.name":
+		case "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "reply.name", "pace.name":
 			fallback = "none; it must be set"
 		}
 		if e.fallback != fallback {

@@ -31,6 +31,7 @@ func (v *validation) all() {
 	v.classes()
 	v.routes()
 	v.replies()
+	v.paces()
 	v.delivery()
 	v.endpoint()
 	v.oneOf("log.format", v.config.Log.Format, FormatAuto, FormatText, FormatJSON)

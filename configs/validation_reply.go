@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,7 +29,7 @@ func (v *validation) replies() {
 		}
 		v.replyName(path+".name", i)
 		v.domainsBelow(path+".to", r.To)
-		v.domainsBelow(path+".hosts", r.Hosts)
+		v.hosts(path+".hosts", r.Hosts)
 		for at, code := range r.Code {
 			if !refusalCode.MatchString(code) {
 				v.fail(index(path+".code", at), `%q is not a refusal's code such as "450", "4xx", "4.7.1" or "5.7.x"`, code)
@@ -60,6 +61,15 @@ func (v *validation) replyName(path string, i int) {
 func (v *validation) domainsBelow(path string, all []string) {
 	for i, text := range all {
 		v.domain(index(path, i), text, strings.TrimPrefix(text, "."))
+	}
+}
+
+// hosts checks names of hosts, which may be addresses, too.
+func (v *validation) hosts(path string, all []string) {
+	for i, text := range all {
+		if _, err := netip.ParseAddr(text); err != nil {
+			v.domain(index(path, i), text, strings.TrimPrefix(text, "."))
+		}
 	}
 }
 

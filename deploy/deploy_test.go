@@ -50,6 +50,9 @@ func published(t *testing.T) map[string][]string {
 	reg := prometheus.NewPedanticRegistry()
 	m := metrics.New(reg)
 	m.AddClass("default")
+	m.AddReplyRule("greylisting")
+	m.PaceWindow.WithLabelValues("example")
+	m.PaceAttempts.WithLabelValues("example")
 	m.WatchQueue(func() metrics.QueueStats {
 		return metrics.QueueStats{Classes: []metrics.ClassStats{{Name: "default"}}}
 	})

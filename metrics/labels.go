@@ -117,6 +117,16 @@ const (
 	AttemptUnreachable = "unreachable"
 )
 
+// Values of the label "limit" of [Metrics.PaceWaits].
+const (
+	// PaceConnections: as many attempts run at the site as its window has.
+	PaceConnections = "connections"
+	// PaceRate: what may be sent within a time was sent.
+	PaceRate = "rate"
+	// PaceRest: the site refuses us and is left alone for a while.
+	PaceRest = "rest"
+)
+
 // Values of the label "direction" of [Metrics.TLSHandshakes].
 const (
 	// DirectionIn: a client's handshake with us.
@@ -204,6 +214,8 @@ func refusals() []string {
 }
 
 func reportKinds() []string { return []string{ReportFailure, ReportDelay, ReportSuccess} }
+
+func paceLimits() []string { return []string{PaceConnections, PaceRate, PaceRest} }
 
 func attemptOutcomes() []string {
 	return []string{AttemptSent, AttemptDeferred, AttemptBounced, AttemptUnreachable}

@@ -82,6 +82,15 @@ type Metrics struct {
 	// ReplyRules counts refusals by the rule that said what they mean, by "rule"
 	// (see [Metrics.AddReplyRule]).
 	ReplyRules *prometheus.CounterVec
+	// PaceWindow is how many attempts may run at once under a rule on pace, and
+	// PaceAttempts how many do, by "pace", its name.
+	PaceWindow   *prometheus.GaugeVec
+	PaceAttempts *prometheus.GaugeVec
+	// PaceWaiting is the number of destinations that wait for their turn.
+	PaceWaiting prometheus.Gauge
+	// PaceWaits counts how often one had to, by "limit" (one of the Pace
+	// constants).
+	PaceWaits *prometheus.CounterVec
 	// AmbiguousEnds counts transfers whose connection was lost after the final
 	// dot and before the reply, which may lead to a duplicate.
 	AmbiguousEnds prometheus.Counter
@@ -188,6 +197,10 @@ func (m *Metrics) makeOutbound(f factory) {
 	m.TLSPolicies = f.counters("tls_policies_total", "Mail hosts held against a policy for TLS.", label{"policy", tlsPolicies()}, label{"result", policyResults()})
 	m.STSFetches = f.counters("mta_sts_fetches_total", "Fetches of MTA-STS policies.", label{"result", fetchResults()})
 	m.ReplyRules = f.counters("reply_rules_total", "Refusals of hosts by the rule that said what they mean.", label{"rule", nil})
+	m.PaceWindow = f.gauges("pace_window", "Attempts that may run at once under a rule on pace.", "pace")
+	m.PaceAttempts = f.gauges("pace_attempts", "Attempts that run under a rule on pace.", "pace")
+	m.PaceWaiting = f.gauge("pace_destinations_waiting", "Destinations that wait for a limit.")
+	m.PaceWaits = f.counters("pace_waits_total", "Times that a destination had to wait for a limit.", label{"limit", paceLimits()})
 	m.AmbiguousEnds = f.counter("ends_of_data_ambiguous_total", "Transfers whose connection was lost between the final dot and its reply.")
 }
 

@@ -49,6 +49,8 @@ func complete() (*prometheus.Registry, *Metrics) {
 	m := New(reg)
 	m.AddClass("default")
 	m.AddReplyRule("greylisting")
+	m.PaceWindow.WithLabelValues("example")
+	m.PaceAttempts.WithLabelValues("example")
 	m.WatchQueue(func() QueueStats { return QueueStats{Classes: []ClassStats{{Name: "default"}}} })
 	return reg, m
 }

@@ -13,6 +13,10 @@ import (
 // work makes attempts for one destination until nothing more is due there, or
 // others wait for the place.
 func (q *Queue) work(ctx context.Context, w *worker) {
+	if w.review {
+		q.review(w.destination)
+		return
+	}
 	for {
 		c, ok := q.sched.take(w)
 		if !ok {
@@ -74,6 +78,12 @@ func (q *Queue) deliver(ctx context.Context, w *worker, m *Message, d *Delivery,
 	q.sched.begin(w, cancel)
 	out := q.opts.Deliverer.Deliver(ctx, m, d)
 	if q.sched.finish(w) && out.Interrupted && !slices.ContainsFunc(out.Results, func(r Result) bool { return r.State != Deferred }) {
+		again := q.hint(d)
+		again.wanted = wanted
+		q.sched.done(d.key(), w.destination.name, again)
+		return
+	}
+	if out.Waits {
 		again := q.hint(d)
 		again.wanted = wanted
 		q.sched.done(d.key(), w.destination.name, again)

@@ -31,6 +31,7 @@ type destination struct {
 	jitter      float64       // of the pause
 	asked       time.Duration // how long the pause is; 0 is the first interval of each class
 	probing     bool
+	waits       bool          // for a pass
 	wanted      time.Time     // when an operator asked for everything to be tried
 	wake        int64         // where it stands in timers
 	position    int           // in timers; -1 when not there

@@ -95,6 +95,8 @@ type worker struct {
 	cancel      func()    // ends the attempt; nil when none is made
 	reached     bool      // a host took a session in this attempt
 	putOff      bool      // the attempt was ended, because others wait
+	pass        Pass      // nil where none is needed
+	review      bool      // it makes no attempt, and looks through what waits
 	list        *list.List
 	element     *list.Element // in list
 }
@@ -122,7 +124,7 @@ func (s *schedule) take(w *worker) (claim, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := nowMillis()
-	goOn := w.since.IsZero() || s.mayGoOn(w)
+	goOn := w.since.IsZero() || s.mayGoOn(w) && s.renew(w)
 	w.leave()
 	for d := w.destination; goOn && !s.stopping && !d.held(); {
 		f := w.flow
@@ -198,6 +200,9 @@ func Reached(ctx context.Context) {
 }
 
 func (s *schedule) withReached(ctx context.Context, w *worker) context.Context {
+	if w.pass != nil {
+		ctx = WithPass(ctx, w.pass)
+	}
 	return context.WithValue(ctx, reachedKey{}, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -206,6 +211,9 @@ func (s *schedule) withReached(ctx context.Context, w *worker) context.Context {
 }
 
 func (s *schedule) end(w *worker) {
+	if w.pass != nil {
+		w.pass.End()
+	}
 	w.lane.remove(w.flow.class)
 	s.started[w.standing]--
 	w.destination.workers--

@@ -19,7 +19,8 @@ import (
 	"waypost/relay/smtp"
 )
 
-// Deliverer makes one attempt. It is called from many goroutines at once.
+// Deliverer makes one attempt. It is called from many goroutines at once. It may
+// be a [Pacer], too.
 type Deliverer interface {
 	// Deliver tries the open recipients of d. The outcome has one result for
 	// each of them. It returns soon after ctx ends.
@@ -200,6 +201,7 @@ func Open(o Options) (*Queue, error) {
 		q.metrics.AddClass(c.Name)
 	}
 	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
+	q.sched.pacer, _ = o.Deliverer.(Pacer)
 	keep := o.History
 	keep.minFree, keep.lost = o.MinFree, func(n int) { q.metrics.HistoryLost.Add(float64(n)) }
 	if q.store, err = openStore(o.Dir, o.segment, o.disk, q.fail, keep, o.Log); err != nil {

@@ -45,7 +45,8 @@ import (
 // A destination where no host took a session is left alone for the first
 // interval of the retry list of what waits there, and is then tried with one
 // attempt at a time until one succeeds. That costs one attempt per interval
-// however much waits behind it. A destination on hold stands nowhere.
+// however much waits behind it. A destination on hold stands nowhere, and neither
+// does one that the Pacer does not admit, until it is called.
 type schedule struct {
 	mu           sync.Mutex
 	classes      *classes
@@ -61,6 +62,7 @@ type schedule struct {
 	leaving      [standings]int       // attempts that were put off and have not ended yet
 	idle         list.List            // of *destination: nothing to do there, longest first
 	perDest      int
+	pacer        Pacer // nil admits all
 	stopping     bool
 	wake         chan struct{} // holds one token when something changed
 }
@@ -118,7 +120,7 @@ func (s *schedule) destination(name string) *destination {
 // timers, or nowhere.
 func (s *schedule) place(d *destination) {
 	now := nowMillis()
-	for !d.held() && d.workers+d.lined < s.limit(d) {
+	for !d.held() && !d.waits && d.workers+d.lined < s.limit(d) {
 		f := d.choose(now, false)
 		if f == nil {
 			break
@@ -130,6 +132,10 @@ func (s *schedule) place(d *destination) {
 	}
 	at, waits := d.nextWake()
 	switch {
+	case d.waits && !d.empty() && !d.held():
+		if d.position < 0 || d.wake <= now || d.wake > now+reviewAfter.Milliseconds() {
+			s.setTimer(d, now+reviewAfter.Milliseconds())
+		}
 	case d.held() || d.workers+d.lined > 0 && d.workers+d.lined >= s.limit(d):
 		s.removeTimer(d) // a worker that ends places it anew
 	case waits:
@@ -186,6 +192,9 @@ func (s *schedule) dispatch(start func(*worker)) time.Duration {
 	for len(s.timers) > 0 && s.timers[0].wake <= now {
 		d := s.timers[0]
 		s.removeTimer(d)
+		if d.waits && !d.held() {
+			start(&worker{destination: d, review: true})
+		}
 		s.place(d)
 	}
 	s.sweep(now)
@@ -214,12 +223,14 @@ func (s *schedule) serve(standing int, now int64, start func(*worker)) {
 		d := f.destination
 		f.lined = false
 		d.lined--
-		if d.standing == standing && !d.held() && d.workers < s.limit(d) && f.ready(now) {
-			w := &worker{destination: d, flow: f, lane: lane, standing: standing}
-			d.workers++
-			s.started[standing]++
-			lane.add(f.class)
-			start(w)
+		if d.standing == standing && !d.held() && !d.waits && d.workers < s.limit(d) && f.ready(now) {
+			if pass, ok := s.admit(d); ok {
+				w := &worker{destination: d, flow: f, lane: lane, standing: standing, pass: pass}
+				d.workers++
+				s.started[standing]++
+				lane.add(f.class)
+				start(w)
+			}
 		}
 		s.place(d) // to the end of the line, if more is due
 	}

@@ -17,6 +17,7 @@ import (
 	"waypost/relay/gateway"
 	"waypost/relay/mtasts"
 	"waypost/relay/outbound"
+	"waypost/relay/pace"
 	"waypost/relay/policy"
 	"waypost/relay/reply"
 	"waypost/relay/route"
@@ -52,12 +53,14 @@ func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 			},
 		})
 	}
+	rules, common := paces(c)
 	return outbound.New(outbound.Options{
 		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort), Resolver: dns,
 		Security:     tlspolicy.New(security),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
 		Families: families(c.Delivery.AddressFamily), Accounts: accounts(c), Replies: replies(c.Replies),
-		Log: r.log, Metrics: r.metrics,
+		Pacer: pace.New(pace.Options{Rules: rules, Default: common, Metrics: r.metrics}),
+		Log:   r.log, Metrics: r.metrics,
 	}), nil
 }
 
@@ -99,6 +102,25 @@ func routes(all []configs.Route) ([]route.Route, error) {
 	return list, nil
 }
 
+// paces say how fast mail may leave.
+func paces(c *configs.Config) (rules []*pace.Rule, common pace.Bounds) {
+	rates := func(all []string) (list []pace.Rate) {
+		for _, text := range all {
+			if amount, within, err := configs.ParseRate(text); err == nil {
+				list = append(list, pace.Rate{Max: amount, Per: within})
+			}
+		}
+		return list
+	}
+	for _, p := range c.Paces {
+		rules = append(rules, &pace.Rule{Name: p.Name, Domains: p.To, Hosts: p.Hosts, Each: p.Each, Bounds: pace.Bounds{
+			MinConnections: p.MinConnections, MaxConnections: p.Connections, MessagesPerConnection: p.MessagesPerConnection,
+			RecipientsPerMessage: p.RecipientsPerMessage, Messages: rates(p.MessageRate), Recipients: rates(p.RecipientRate),
+		}})
+	}
+	return rules, pace.Bounds{MaxConnections: c.Delivery.ConnectionsPerDestination}
+}
+
 // replies are the rules about refusals.
 func replies(all []configs.Reply) reply.Rules {
 	actions := map[string]reply.Action{
@@ -108,7 +130,7 @@ func replies(all []configs.Reply) reply.Rules {
 	for _, c := range all {
 		r := &reply.Rule{
 			Name: c.Name, Codes: c.Code, Domains: c.To, Hosts: c.Hosts, Action: actions[c.Action],
-			RetryAfter: time.Duration(c.RetryAfter), Retries: c.Retries, Pause: time.Duration(c.Pause),
+			RetryAfter: time.Duration(c.RetryAfter), Retries: c.Retries, Pause: time.Duration(c.Pause), Slow: c.Slow,
 		}
 		if c.Text != "" {
 			r.Text = regexp.MustCompile(c.Text) // it was validated

@@ -17,6 +17,7 @@ import (
 	"waypost/relay/alias"
 	"waypost/relay/control"
 	"waypost/relay/outbound"
+	"waypost/relay/pace"
 	"waypost/relay/policy"
 	"waypost/relay/recipient"
 	"waypost/relay/route"
@@ -177,7 +178,7 @@ func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.Expla
 		out.RoutePlace, out.Username = e.config.Place(out.Route), e.config.Routes[i-1].Username
 	}
 	for _, leg := range plan.Legs {
-		out.NextHops = append(out.NextHops, nextHop(leg))
+		out.NextHops = append(out.NextHops, e.nextHop(leg))
 	}
 	if e.relay.queue != nil {
 		if until := e.relay.queue.WaitsUntil(&queue.Delivery{Destination: plan.Destination, Class: out.Class}); until.After(time.Now()) {
@@ -227,8 +228,32 @@ func (e *explainer) schedule(out *control.ExplainedRecipient) {
 	out.LifetimeSeconds, out.WarnAfterSeconds = retry.Lifetime.Seconds(), retry.WarnAfter.Seconds()
 }
 
-func nextHop(leg outbound.PlannedLeg) control.ExplainedHop {
-	out := control.ExplainedHop{Via: leg.Leg.String(), Hosts: []control.ExplainedHost{}}
+// pace says how the site of a leg stands.
+func (e *explainer) pace(s *pace.State) *control.ExplainedPace {
+	if s == nil {
+		return nil
+	}
+	out := &control.ExplainedPace{
+		Site: s.Site, Rule: s.Rule, MaxConnections: s.Bounds.MaxConnections, Window: s.Window, Used: s.Used, Waiting: s.Waiting, Trouble: s.Trouble,
+	}
+	if at := slices.IndexFunc(e.config.Paces, func(p configs.Pace) bool { return p.Name == s.Rule }); at >= 0 {
+		out.Place = e.config.Place(fmt.Sprintf("pace[%d]", at))
+	}
+	for what, rates := range map[string][]pace.Rate{"messages": s.Bounds.Messages, "recipients": s.Bounds.Recipients} {
+		for _, r := range rates {
+			out.Rates = append(out.Rates, fmt.Sprintf("%d %s in %s", r.Max, what, r.Per))
+		}
+	}
+	slices.Sort(out.Rates)
+	if !s.Until.IsZero() {
+		until := s.Until.UTC()
+		out.Until = &until
+	}
+	return out
+}
+
+func (e *explainer) nextHop(leg outbound.PlannedLeg) control.ExplainedHop {
+	out := control.ExplainedHop{Via: leg.Leg.String(), Hosts: []control.ExplainedHost{}, Pace: e.pace(leg.Pace)}
 	if leg.Err != nil {
 		out.Error = smtp.Printable(leg.Err.Error())
 	}

@@ -58,6 +58,10 @@ import (
 	"waypost/resolver"
 )
 
+// maxConnections is how many attempts the queue makes at once at one destination:
+// what the pace of its site lets it is less.
+const maxConnections = 1000
+
 // ControlSocket is the name of the control socket in the data directory.
 const ControlSocket = "control.sock"
 
@@ -155,7 +159,7 @@ func (r *Relay) openQueue() error {
 		Deliverer: out, Router: out, Reporter: &reporter{hostname: r.config.Hostname, keys: r.keys.Load},
 		Retry:   retryPolicy(r.config),
 		Classes: queueClasses(r.config), ReportClass: reportClass(r.config), ReportTo: r.reportTo,
-		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: r.config.Delivery.ConnectionsPerDestination,
+		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: maxConnections,
 		TopDestinations: r.config.Metrics.TopDestinations, History: history(r.config.History),
 		MinFree: int64(r.config.Queue.MinFree), Log: r.log, Metrics: r.metrics,
 	})

@@ -18,7 +18,7 @@ import (
 // reloadable are the tables, and keys, that a reload changes. The others need a
 // restart.
 var reloadable = []string{
-	"listener", "tls", "certificate", "relay", "deny", "allow", "login", "dkim", "limits", "route", "reply", "log.level",
+	"listener", "tls", "certificate", "relay", "deny", "allow", "login", "dkim", "limits", "route", "reply", "pace", "log.level",
 }
 
 // Reload loads the configuration again and changes to it, without dropping a
@@ -89,6 +89,7 @@ func (r *Relay) change(c *configs.Config) (*control.Reloaded, error) {
 	}
 	r.outbound.SetRoutes(route.NewTable(table), accounts(merged))
 	r.outbound.SetReplies(replies(c.Replies))
+	r.outbound.Pacer.SetRules(paces(merged))
 	r.enter(doors)
 	r.config = merged
 	if r.options.Reloaded != nil {

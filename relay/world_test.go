@@ -251,7 +251,9 @@ func TestWorldIPv6(t *testing.T) {
 // (RFC 5321 §5.1).
 func TestWorldEqualPreferences(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "127.7.3", 0, nil)
+	w := newWorld(t, "127.7.3", 0, func(_ *world, c *configs.Config) {
+		c.Paces = []configs.Pace{{Name: "at-once", To: []string{"b.example"}, MinConnections: 20, MessagesPerConnection: 1000}}
+	})
 	w.zone("b.example MX 10 mx1.b.example", "b.example MX 10 mx2.b.example", "b.example MX 20 mx3.b.example",
 		"mx1.b.example A $5", "mx2.b.example A $6", "mx3.b.example A $7")
 	hosts := []*relaytest.Sink{w.sink(t, 5), w.sink(t, 6), w.sink(t, 7)}

@@ -211,11 +211,36 @@ func (p *explanation) replies(all []control.ExplainedReply) {
 	}
 }
 
+// pace tells how fast mail may leave.
+func (p *explanation) pace(s *control.ExplainedPace) {
+	if s == nil {
+		return
+	}
+	limits := fmt.Sprintf("up to %d connections", s.MaxConnections)
+	if len(s.Rates) > 0 {
+		limits += ", " + strings.Join(s.Rates, ", ")
+	}
+	if s.Rule != "" {
+		limits += ", by " + s.Rule + at(s.Place)
+	}
+	p.field("    Pace", "%s", limits)
+	if s.Window > 0 {
+		p.field("      Now", "%d of %d in use at %s, %d next hops wait", s.Used, s.Window, s.Site, s.Waiting)
+	}
+	if s.Until != nil {
+		p.field("      Waits", "until %s", s.Until.Format(time.RFC3339))
+	}
+	if s.Trouble != "" {
+		p.field("      Trouble", "%s", s.Trouble)
+	}
+}
+
 func (p *explanation) hop(h *control.ExplainedHop) {
 	p.field("  Next hop", "%s", h.Via)
 	if h.Error != "" {
 		p.field("    Error", "%s", h.Error)
 	}
+	p.pace(h.Pace)
 	for i := range h.Hosts {
 		host := &h.Hosts[i]
 		p.field("    Host", "%s %s", host.Name, strings.Join(host.Addresses, " "))

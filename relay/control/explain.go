@@ -94,6 +94,33 @@ type ExplainedHop struct {
 	Via   string          `json:"via"`
 	Error string          `json:"error,omitempty"`
 	Hosts []ExplainedHost `json:"hosts"`
+	// Pace says how fast mail may leave for these hosts; left out where the hop
+	// ends here, or its hosts are not known.
+	Pace *ExplainedPace `json:"pace,omitempty"`
+}
+
+// ExplainedPace says how the site of some hosts stands: what is used together with
+// other destinations.
+type ExplainedPace struct {
+	// Site is its name; Rule that of the table that sets its limits, "" for none,
+	// and Place where that is configured.
+	Site  string `json:"site"`
+	Rule  string `json:"rule,omitempty"`
+	Place string `json:"place,omitempty"`
+	// MaxConnections is how many connections it may have at most, Window how many
+	// it may have now, and Used how many attempts run; Waiting is how many
+	// destinations wait for one. Window is 0 where it was not used of late.
+	MaxConnections int `json:"max_connections"`
+	Window         int `json:"window"`
+	Used           int `json:"used"`
+	Waiting        int `json:"waiting"`
+	// Rates are what may be sent within a time: "10 messages in 1m0s".
+	Rates []string `json:"rates,omitempty"`
+	// Until is when mail may leave again that waits for a rate, or for hosts that
+	// refuse everything; left out where it may now.
+	Until *time.Time `json:"until,omitempty"`
+	// Trouble is what failed there last; left out when all is well.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // ExplainedHost is one host of a next hop.

@@ -9,6 +9,7 @@ import (
 
 	"waypost/queue"
 	"waypost/relay/account"
+	"waypost/relay/pace"
 	"waypost/relay/reply"
 	"waypost/relay/route"
 	"waypost/relay/sevenbit"
@@ -38,6 +39,9 @@ type attempt struct {
 	failed   bool          // last is set
 	rules    []*reply.Rule // that were met
 	pause    time.Duration // how long the destination is to be left alone
+	pass     *pace.Pass    // nil where nobody counts
+	barred   bool          // a limit is reached, so that there is no attempt
+	tooMuch  string        // what a host said that has enough from us for now
 }
 
 func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
@@ -57,6 +61,9 @@ func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
 func (a *attempt) run(ctx context.Context) queue.Outcome {
 	start := time.Now()
 	a.runLegs(ctx)
+	if a.barred && ctx.Err() == nil {
+		return queue.Outcome{Results: a.results, Waits: true}
+	}
 	if ctx.Err() != nil && len(a.left) > 0 {
 		// There may have been more ways.
 		a.note(failureOf("", fmt.Errorf("attempt cut short: %w", context.Cause(ctx))))
@@ -106,7 +113,7 @@ func (a *attempt) retryAfter() time.Duration {
 func (a *attempt) runLegs(ctx context.Context) {
 	var closed []int
 	for i := range a.route.Via {
-		if len(a.left) == 0 || ctx.Err() != nil {
+		if len(a.left) == 0 || ctx.Err() != nil || a.barred {
 			return
 		}
 		if h := a.hop(i); a.outbound.breakers.allow(h) {
@@ -116,7 +123,7 @@ func (a *attempt) runLegs(ctx context.Context) {
 		}
 	}
 	for _, i := range closed {
-		if len(a.left) == 0 || ctx.Err() != nil || a.reached {
+		if len(a.left) == 0 || ctx.Err() != nil || a.reached || a.barred {
 			return
 		}
 		h := a.hop(i)
@@ -131,6 +138,10 @@ type hop struct {
 	route *route.Route
 	leg   route.Leg
 	final bool // no other leg comes after it
+	// site is where the leg leads, once that is known, and most how many messages
+	// one connection there carries.
+	site string
+	most int
 	// secure says that nothing may leave but under TLS, to a host that is known
 	// to be the right one (RFC 8689 §4.2.1).
 	secure bool

@@ -103,6 +103,9 @@ func (a *attempt) ruled(f failure, to *queue.Recipient) failure {
 // met notes that a rule was met, and tells it once for an attempt.
 func (a *attempt) met(f failure) {
 	a.pause = max(a.pause, f.rule.Pause)
+	if f.rule.Slow {
+		a.tooMuch = f.text()
+	}
 	a.outbound.Metrics.ReplyRules.WithLabelValues(f.rule.Name).Inc()
 	if effect := f.rule.String(); effect != "" && !slices.Contains(a.rules, f.rule) {
 		a.rules = append(a.rules, f.rule)

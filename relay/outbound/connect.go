@@ -17,11 +17,15 @@ import (
 type session struct {
 	client  *smtpclient.Client
 	key     string // of the leg
-	host    string
+	site    string // "" where nobody counts
+	share   string // see hop.shareKey
+	name    string // of the host
+	host    string // with its address
 	tls     string // as queue.Result has it
 	local   bool   // the host is this one
 	mailbox bool   // it is a mailbox server
 	sent    int
+	most    int // messages that it carries
 	expires *time.Timer
 	ended   func()
 }
@@ -82,11 +86,18 @@ func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc n
 		return nil, err
 	}
 	o.loggedIn(h, nil)
+	share := h.shareKey()
+	if !h.protection.Plain() {
+		share = ""
+	}
 	return &session{
-		client: client, key: h.key, host: to.name(host), tls: tlsText(client, h.protection.Label), ended: o.Metrics.OutboundConnections.Dec,
+		client: client, key: h.key, site: h.site, share: share, name: host, most: cmp.Or(h.most, maxPerSession), host: to.name(host), tls: tlsText(client, h.protection.Label), ended: o.Metrics.OutboundConnections.Dec,
 		local: to.Socket != "", mailbox: h.leg.LMTP,
 	}, nil
 }
+
+// worn reports whether the session has carried what it may.
+func (s *session) worn() bool { return s.sent >= s.most }
 
 // tlsText says how a session is protected; "" is not at all.
 func tlsText(client *smtpclient.Client, label string) string {

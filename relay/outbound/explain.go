@@ -5,9 +5,11 @@ import (
 	"slices"
 
 	"waypost/queue"
+	"waypost/relay/pace"
 	"waypost/relay/reply"
 	"waypost/relay/route"
 	"waypost/relay/tlspolicy"
+	"waypost/resolver"
 )
 
 // Plan is where an attempt for a recipient would go now.
@@ -26,6 +28,9 @@ type Plan struct {
 type PlannedLeg struct {
 	Leg   route.Leg
 	Hosts []PlannedHost
+	// Pace is how its site stands; nil where the leg ends here, or no hosts are
+	// known.
+	Pace *pace.State
 	// Err says why no hosts are known.
 	Err error
 }
@@ -71,12 +76,18 @@ func (o *Outbound) repliesFor(r *queue.Recipient) (rules reply.Rules, configured
 	return rules, configured
 }
 
+func (a *attempt) paceState(h hop, hosts []resolver.Host) *pace.State {
+	s := a.outbound.Pacer.State(a.paceHop(h, hosts))
+	return &s
+}
+
 func (a *attempt) planLeg(ctx context.Context, h hop) PlannedLeg {
 	out := PlannedLeg{Leg: h.leg}
 	switch {
 	case !h.leg.Remote():
 		return out
 	case h.leg.Socket != "":
+		out.Pace = a.paceState(h, nil)
 		out.Hosts = []PlannedHost{{Name: h.leg.Socket, Targets: []Target{{Socket: h.leg.Socket}}, Protection: tlspolicy.Protection{Level: h.level()}}}
 		return out
 	}
@@ -85,6 +96,7 @@ func (a *attempt) planLeg(ctx context.Context, h hop) PlannedLeg {
 		out.Err = err
 		return out
 	}
+	out.Pace = a.paceState(h, hosts.List)
 	for _, one := range hosts.List {
 		host := PlannedHost{Name: one.Name, Preference: one.Preference}
 		if host.Targets, host.Err = a.targets(ctx, h, one.Name); host.Err == nil {

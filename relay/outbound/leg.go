@@ -39,7 +39,10 @@ func (a *attempt) runLeg(ctx context.Context, h hop) verdict {
 	}
 	before := a.reached
 	a.reached = false
-	end := a.runPooled(ctx, h)
+	end := other
+	if h.leg.Kind != route.Host || a.enter(&h, nil) {
+		end = a.runPooled(ctx, h)
+	}
 	if end == again {
 		var err error
 		if h, err = a.outbound.withLogin(ctx, h); err == nil {
@@ -53,11 +56,11 @@ func (a *attempt) runLeg(ctx context.Context, h hop) verdict {
 	a.reached = reached || before
 	switch {
 	case end == done || reached:
-		return worked
-	case ctx.Err() != nil:
+		return a.learn(worked)
+	case ctx.Err() != nil || a.barred:
 		return unknown
 	}
-	return broken
+	return a.learn(broken)
 }
 
 // rejection is the result of a leg that refuses, in its own words: an enhanced
@@ -81,20 +84,33 @@ func (a *attempt) runPooled(ctx context.Context, h hop) ending {
 		if s == nil {
 			return again
 		}
-		last, failed := a.last, a.failed
-		switch end := a.send(ctx, h, s); end {
-		case done, unfit:
-			if end == unfit {
-				// It went back to the pool, and would be taken again.
-				end = again
-			}
-			return end
+		if s.site != a.pass.Site() {
+			// The pass is not for there, or it is not known yet where it leads.
+			a.routing.pool.put(s)
+			return again
 		}
-		if ctx.Err() == nil {
-			a.last, a.failed, a.reached = last, failed, false
+		if end, ended := a.reuse(ctx, h, s); ended {
+			return end
 		}
 	}
 	return other
+}
+
+// reuse sends over a connection that was open. It has not ended where that was
+// dead.
+func (a *attempt) reuse(ctx context.Context, h hop, s *session) (end ending, ended bool) {
+	last, failed := a.last, a.failed
+	switch end := a.send(ctx, h, s); end {
+	case done:
+		return end, true
+	case unfit:
+		// It went back to the pool, and would be taken again.
+		return again, true
+	}
+	if ctx.Err() == nil {
+		a.last, a.failed, a.reached, a.tooMuch = last, failed, false, ""
+	}
+	return other, false
 }
 
 // runHosts tries each address of each host.
@@ -111,6 +127,17 @@ func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 		}
 		a.note(f)
 		return other
+	}
+	if h.leg.Kind == route.MX {
+		if !a.enter(&h, hosts.List) {
+			return other
+		}
+		if end := a.runPooled(ctx, h); end != again {
+			return end
+		}
+		if end := a.runShared(ctx, h, hosts); end != again {
+			return end
+		}
 	}
 	var unusable []error
 	tried := false
@@ -206,6 +233,7 @@ func (a *attempt) unusable(leg route.Leg, errs []error) failure {
 // message.
 func (a *attempt) runTargets(ctx context.Context, h hop, host string, targets []Target) ending {
 	for len(targets) > 0 && a.tries < maxTries && ctx.Err() == nil {
+		a.makeRoom(h)
 		race := a.outbound.race(ctx, host, targets[:min(len(targets), maxTries-a.tries)])
 		a.tries += race.tried
 		for _, err := range race.errs {
@@ -221,6 +249,14 @@ func (a *attempt) runTargets(ctx context.Context, h hop, host string, targets []
 		targets = append(race.left, targets[race.tried:]...)
 	}
 	return other
+}
+
+// makeRoom closes connections that nobody uses where this one would be more than
+// the site may have.
+func (a *attempt) makeRoom(h hop) {
+	if h.site != "" {
+		a.routing.pool.makeRoom(h.site, a.pass.Room())
+	}
 }
 
 // runTarget sends over a new connection, and over more of them to the same

@@ -15,6 +15,7 @@ import (
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/account"
+	"waypost/relay/pace"
 	"waypost/relay/reply"
 	"waypost/relay/route"
 	"waypost/relay/smtpclient"
@@ -61,6 +62,8 @@ type Options struct {
 	TLS *tls.Config
 	// Replies say what refusals mean, before the built-in rules.
 	Replies reply.Rules
+	// Pacer says how fast mail may leave; nil is one without rules.
+	Pacer *pace.Pacer
 	// Accounts are what routes log in with, by the name in Route.Account.
 	Accounts map[string]*account.Account
 	// Families says which addresses are used; the zero value is both, IPv6
@@ -96,6 +99,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Security == nil {
 		o.Security = tlspolicy.New(tlspolicy.Options{})
+	}
+	if o.Pacer == nil {
+		o.Pacer = pace.New(pace.Options{Metrics: o.Metrics})
 	}
 	if o.Dial == nil {
 		o.Dial = dialTarget
@@ -171,5 +177,7 @@ func (r *routing) lookup(e *queue.Envelope, to *queue.Recipient) *route.Route {
 
 // Deliver makes one attempt for the open recipients of d.
 func (o *Outbound) Deliver(ctx context.Context, m *queue.Message, d *queue.Delivery) queue.Outcome {
-	return newAttempt(o, m, d).run(ctx)
+	a := newAttempt(o, m, d)
+	a.pass, _ = queue.PassOf(ctx).(*pace.Pass)
+	return a.run(ctx)
 }

@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,32 +11,43 @@ import (
 const maxPerSession = 1000
 
 // pool keeps connections that may carry more mail, by the leg that they belong
-// to.
+// to and by the site.
 type pool struct {
 	keep   time.Duration
 	max    int
 	mu     sync.Mutex
 	idle   map[string][]*session
+	sites  map[string][]*session // the same, but for those that nobody counts
 	count  int
 	closed bool
 	ending sync.WaitGroup
 }
 
 func newPool(keep time.Duration, limit int) *pool {
-	return &pool{keep: keep, max: limit, idle: map[string][]*session{}}
+	return &pool{keep: keep, max: limit, idle: map[string][]*session{}, sites: map[string][]*session{}}
 }
 
 // take returns the connection that was used last, or nil.
 func (p *pool) take(key string) *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := p.idle[key]
-	for len(list) > 0 {
-		s := list[len(list)-1]
-		list[len(list)-1] = nil
-		list = list[:len(list)-1]
-		p.setList(key, list)
-		p.count--
+	return p.takeLast(p.idle[key], func(*session) bool { return true })
+}
+
+// takeShared returns the connection to a site that was used last, of those that
+// will do, or nil.
+func (p *pool) takeShared(site string, will func(*session) bool) *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.takeLast(p.sites[site], will)
+}
+
+func (p *pool) takeLast(list []*session, will func(*session) bool) *session {
+	for _, s := range slices.Backward(slices.Clone(list)) {
+		if !will(s) {
+			continue
+		}
+		p.remove(s)
 		if s.expires.Stop() {
 			return s
 		}
@@ -45,23 +57,61 @@ func (p *pool) take(key string) *session {
 	return nil
 }
 
-func (p *pool) setList(key string, list []*session) {
-	if len(list) == 0 {
-		delete(p.idle, key)
-	} else {
-		p.idle[key] = list
+// makeRoom ends the connections to a site that were not used for longest, until so
+// many are left. It returns when they have ended.
+func (p *pool) makeRoom(site string, room int) {
+	p.mu.Lock()
+	var surplus []*session
+	for len(p.sites[site]) > room {
+		s := p.sites[site][0]
+		p.remove(s)
+		s.expires.Stop()
+		surplus = append(surplus, s)
 	}
+	p.mu.Unlock()
+	var ending sync.WaitGroup
+	for _, s := range surplus {
+		ending.Go(func() {
+			s.client.Quit()
+			s.ended()
+		})
+	}
+	ending.Wait()
+}
+
+// remove takes a connection out, and reports whether it was there.
+func (p *pool) remove(s *session) bool {
+	if !removeFrom(p.idle, s.key, s) {
+		return false
+	}
+	removeFrom(p.sites, s.site, s)
+	p.count--
+	return true
+}
+
+func removeFrom(lists map[string][]*session, key string, s *session) bool {
+	at := slices.Index(lists[key], s)
+	if at < 0 {
+		return false
+	}
+	if lists[key] = slices.Delete(lists[key], at, at+1); len(lists[key]) == 0 {
+		delete(lists, key)
+	}
+	return true
 }
 
 // put takes a connection back, to keep or to end it.
 func (p *pool) put(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !s.client.Reusable() || p.closed || p.count >= p.max || s.sent >= maxPerSession {
+	if !s.client.Reusable() || p.closed || p.count >= p.max || s.worn() {
 		p.quit(s)
 		return
 	}
 	p.idle[s.key] = append(p.idle[s.key], s)
+	if s.site != "" {
+		p.sites[s.site] = append(p.sites[s.site], s)
+	}
 	p.count++
 	s.expires = time.AfterFunc(p.keep, func() { p.expire(s) })
 }
@@ -70,14 +120,8 @@ func (p *pool) put(s *session) {
 func (p *pool) expire(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := p.idle[s.key]
-	for i := range list {
-		if list[i] == s {
-			p.setList(s.key, append(list[:i:i], list[i+1:]...))
-			p.count--
-			p.quit(s)
-			return
-		}
+	if p.remove(s) {
+		p.quit(s)
 	}
 }
 
@@ -100,7 +144,7 @@ func (p *pool) close() {
 			p.quit(s)
 		}
 	}
-	p.idle, p.count = map[string][]*session{}, 0
+	p.idle, p.sites, p.count = map[string][]*session{}, map[string][]*session{}, 0
 	p.mu.Unlock()
 	p.ending.Wait()
 }

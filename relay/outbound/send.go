@@ -35,15 +35,17 @@ func (a *attempt) send(ctx context.Context, h hop, s *session) ending {
 	defer a.routing.pool.put(s)
 	for todo := slices.Clone(a.left); len(todo) > 0; {
 		n := len(todo)
-		if limit := s.client.Extensions().MaxRecipients; limit > 0 {
-			n = min(n, limit)
+		for _, limit := range []int{s.client.Extensions().MaxRecipients, a.pass.Bounds().RecipientsPerMessage} {
+			if limit > 0 {
+				n = min(n, limit)
+			}
 		}
 		more, end := a.transact(ctx, h, s, todo[:n])
 		if end != done {
 			return end
 		}
 		todo = append(more, todo[n:]...)
-		if len(todo) > 0 && (!s.client.Reusable() || s.sent >= maxPerSession) {
+		if len(todo) > 0 && (!s.client.Reusable() || s.worn()) {
 			return again
 		}
 	}
@@ -61,6 +63,7 @@ func (a *attempt) transact(ctx context.Context, h hop, s *session, batch []int) 
 		return nil, done
 	}
 	defer content.Close()
+	a.pass.Sent(len(tx.Recipients))
 	res, err := s.client.Send(ctx, tx)
 	s.sent++
 	why := failureOf(s.host, err).over(s.tls)
@@ -127,6 +130,10 @@ func (a *attempt) turnedAway(f failure) ending {
 		}
 		a.left, a.reached = nil, true
 		return done
+	}
+	// RFC 5321 §4.2.2: a host that is closing, or has too many of us.
+	if f.reply.Code == 421 {
+		a.tooMuch = f.text()
 	}
 	a.note(f)
 	return other

@@ -31,11 +31,11 @@ var builtin = Rules{
 		Text: regexp.MustCompile(`(?i)(dail(y|ies)|per day|24.?h).{0,60}(limit|quota|exceed)|(limit|quota|exceed).{0,60}(dail(y|ies)|per day|24.?h)`),
 	},
 	{
-		Name: "too-many-connections", Codes: temporary, RetryAfter: 5 * time.Minute, Retries: 48, heed: true,
+		Name: "too-many-connections", Codes: temporary, RetryAfter: 5 * time.Minute, Retries: 48, Slow: true, heed: true,
 		Text: regexp.MustCompile(`(?i)(too many|maximum( number of)?|exceed\w*).{0,40}(connections|sessions)|(connections?|sessions?).{0,24}(limit|exceed|refused for now)`),
 	},
 	{
-		Name: "rate-limit", Codes: temporary, RetryAfter: 15 * time.Minute, Retries: 24, heed: true,
+		Name: "rate-limit", Codes: temporary, RetryAfter: 15 * time.Minute, Retries: 24, Slow: true, heed: true,
 		Text: regexp.MustCompile(`(?i)too (many|much) (messages|mails?|recipients|requests)|rate.?limit|throttl|sending (limit|rate)|(limit|quota).{0,40}(per|hour|minute)`),
 	},
 	// Its owner has to make room, for which the usual waits are right: it is told

@@ -67,6 +67,8 @@ type Rule struct {
 	// Pause is how long nothing more is sent to the destination; 0 is not at
 	// all.
 	Pause time.Duration
+	// Slow makes the window of the site smaller.
+	Slow bool
 	// heed has a wait that the host asks for take the place of RetryAfter.
 	heed bool
 }
@@ -155,6 +157,9 @@ func (rule *Rule) String() string {
 	}
 	if rule.Pause > 0 {
 		parts = append(parts, "pause the destination for "+rule.Pause.String())
+	}
+	if rule.Slow {
+		parts = append(parts, "slow down")
 	}
 	return strings.Join(parts, ", ")
 }

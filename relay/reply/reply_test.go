@@ -121,6 +121,7 @@ func TestWaitEnds(t *testing.T) {
 func TestString(t *testing.T) {
 	for want, rule := range map[string]*Rule{
 		"": {}, "bounce": {Action: Bounce}, "next leg, pause the destination for 1h0m0s": {Action: NextLeg, Pause: time.Hour},
+		"slow down":                              {Slow: true},
 		"defer, retry after 5m0s for 6 attempts": {Action: Defer, RetryAfter: 5 * time.Minute, Retries: 6},
 	} {
 		if got := rule.String(); got != want {

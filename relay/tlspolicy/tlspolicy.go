@@ -101,6 +101,12 @@ type Protection struct {
 	done func(state *tls.ConnectionState, err error)
 }
 
+// Plain reports whether nobody asks for more than TLS where it is offered, so that
+// a session of another domain's mail will do.
+func (p *Protection) Plain() bool {
+	return p.Level == route.Opportunistic && p.Verify == nil && p.Label == "" && p.done == nil
+}
+
 // Done is to be told how the session began: its TLS, nil in clear, or why it
 // failed for reasons of TLS. It counts.
 func (p *Protection) Done(state *tls.ConnectionState, err error) {
