@@ -100,6 +100,37 @@ func TestReloadChangesPolicy(t *testing.T) {
 	}
 }
 
+// What was counted stays counted when limits change; lists count for who greets
+// after the change; and no session is dropped for either.
+func TestReloadChangesLimitsAndLists(t *testing.T) {
+	l := startReloadable(t, 1, func(c *configs.Config) { c.Limits.MessagesPerClient = "2/1h" })
+	open := l.dial("127.0.0.1")
+	for _, want := range []int{250, 250, 450} {
+		l.cmd(open, want, "MAIL FROM:<s@a.example>")
+		l.cmd(open, 250, "RSET")
+	}
+	l.reload(func(c *configs.Config) { c.Limits.MessagesPerClient = "3/1h" })
+	for _, want := range []int{250, 450} {
+		c := l.dial("127.0.0.1")
+		l.cmd(c, want, "MAIL FROM:<s@a.example>")
+	}
+	l.reload(func(c *configs.Config) {
+		c.Limits.MessagesPerClient, c.Limits.ConnectionsPerAddress = "", 4
+		c.Deny = configs.Lists{Clients: []string{"127.0.0.1"}, Senders: []string{"bad.example"}}
+	})
+	l.cmd(l.dial("127.0.0.1"), 554, "MAIL FROM:<s@a.example>")
+	l.cmd(l.dial("127.0.0.2"), 550, "MAIL FROM:<s@bad.example>")
+	l.reload(func(c *configs.Config) {
+		c.Allow = configs.Lists{Clients: []string{"127.0.0.1"}, Senders: []string{"s@bad.example"}}
+	})
+	if greeted(l.SMTPAddrs()[0].String()) {
+		t.Error("a fifth connection was taken")
+	}
+	l.cmd(l.dial("127.0.0.3"), 250, "MAIL FROM:<s@bad.example>")
+	l.cmd(open, 250, "NOOP")
+	l.cmd(open, 221, "QUIT")
+}
+
 func TestReloadKeepsABadConfigurationOut(t *testing.T) {
 	l := startReloadable(t, 1, nil)
 	for name, spoil := range map[string]func(*configs.Config){

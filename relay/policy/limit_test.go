@@ -112,3 +112,35 @@ func TestNobodyIsTrustedBehindAGateway(t *testing.T) {
 		t.Errorf("nobody would have trusted it: %+v", d)
 	}
 }
+
+// Every subject is limited in every unit, for itself alone, and the window slides:
+// when half of the next one is over, half of what was counted has gone.
+func TestEveryLimitSlides(t *testing.T) {
+	one := Client{Addr: netip.MustParseAddr("192.0.2.1"), Login: "one"}
+	other := Client{Addr: netip.MustParseAddr("192.0.2.2"), Login: "other"}
+	codes := map[Unit]int{Messages: 450, Recipients: 452, Bytes: 452}
+	for _, subject := range []Subject{ByClient, ByLogin, BySender} {
+		for unit, code := range codes {
+			rules := &Rules{Limiter: NewLimiter([]Limit{{Subject: subject, Unit: unit, Max: 10, Window: time.Minute, Key: "key"}}, nil)}
+			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			mine, theirs := path(t, "<one@a.example>"), path(t, "<other@a.example>")
+			take := func(n int64, want int) {
+				t.Helper()
+				if d := rules.Take(one, mine, unit, n, now); d.Reply.Code != want || d.Allowed != (want == 0) {
+					t.Errorf("subject %d, unit %d, %d more: %+v, want %d", subject, unit, n, d, want)
+				}
+			}
+			take(10, 0)
+			take(1, code)
+			if d := rules.Take(other, theirs, unit, 10, now); !d.Allowed {
+				t.Errorf("subject %d, unit %d: somebody else: %+v", subject, unit, d)
+			}
+			now = now.Add(90 * time.Second)
+			take(6, code)
+			take(5, 0)
+			take(1, code)
+			now = now.Add(2 * time.Minute)
+			take(10, 0)
+		}
+	}
+}
