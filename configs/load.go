@@ -1,8 +1,10 @@
 package configs
 
 import (
+	"bytes"
 	_ "embed" // for the reference
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -56,7 +58,8 @@ func read(path string, environ []string, fs files) (*draft, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the configuration: %w", err)
 		}
-		if !d.read(path, text) {
+		// Some editors put a byte order mark before UTF-8.
+		if !d.read(path, bytes.TrimPrefix(text, []byte("\ufeff"))) {
 			return nil, Problems(d.problems)
 		}
 	}
@@ -85,5 +88,22 @@ type files interface {
 // disk is the real file system.
 type disk struct{}
 
-func (disk) ReadFile(name string) ([]byte, error)  { return os.ReadFile(name) }
+// maxFile bounds what is read of a file; no configuration, key or list of
+// authorities comes near it, and a device has no end.
+const maxFile = 16 << 20
+
+// ReadFile reads a file, or a pipe to its end.
+func (disk) ReadFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("%s has more than %d MB", name, maxFile>>20)
+	}
+	return text, err
+}
+
 func (disk) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }

@@ -170,6 +170,21 @@ func TestFileThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestOddFiles: a file without an end is refused, and a byte order mark is none
+// of its text.
+func TestOddFiles(t *testing.T) {
+	if _, err := Load("/dev/zero", nil); err == nil || !strings.Contains(err.Error(), "/dev/zero has more than 16 MB") {
+		t.Errorf("a file without an end: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "bom.toml")
+	if err := os.WriteFile(path, []byte("\ufeffhostname = \"mail.example.org\"\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(path, nil); err != nil || c.Hostname != "mail.example.org" {
+		t.Errorf("with a byte order mark: %v", err)
+	}
+}
+
 // TestRealFiles loads from the disk what the other tests load from memory.
 func TestRealFiles(t *testing.T) {
 	dir := t.TempDir()

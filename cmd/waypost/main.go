@@ -72,7 +72,7 @@ this host alone. "waypost sink" is a place to send it to.`,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.PersistentFlags().StringVarP(&p.configFile, "config", "c", "",
+	root.PersistentFlags().VarP((*fileFlag)(&p.configFile), "config", "c",
 		"read the configuration from this `file` (default $WAYPOST_CONFIG, else none)")
 	root.AddCommand(
 		p.serveCommand(),

@@ -90,7 +90,7 @@ func (f *textFlag) Type() string { return f.noun }
 func checkIDs(ids []string) error {
 	for _, id := range ids {
 		if _, err := queue.ParseID(id); err != nil {
-			return &codedError{exitData, fmt.Errorf("%q is %w; an ID has 13 letters and digits, as in the output of \"waypost queue list\"", id, err)}
+			return &codedError{exitData, fmt.Errorf("%.80q is %w; an ID has 13 letters and digits, as in the output of \"waypost queue list\"", id, err)}
 		}
 	}
 	return nil

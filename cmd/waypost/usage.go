@@ -32,6 +32,25 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usageError("%s\nrun \"%s --help\" to see what it takes", text, cmd.CommandPath())
 }
 
+// fileFlag names a file. Nothing is no file: a variable that is not set in a
+// script must not lead to another one.
+type fileFlag string
+
+// Set takes the name.
+func (f *fileFlag) Set(name string) error {
+	if name == "" {
+		return errors.New("names no file")
+	}
+	*f = fileFlag(name)
+	return nil
+}
+
+// String is the name.
+func (f *fileFlag) String() string { return string(*f) }
+
+// Type is what a value is called in help texts.
+func (f *fileFlag) Type() string { return "file" }
+
 func flagNames(cmd *cobra.Command) []string {
 	var names []string
 	add := func(f *pflag.Flag) { names = append(names, f.Name) }
