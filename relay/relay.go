@@ -232,7 +232,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer stopSide()
 	r.side.Go(func() { r.drop.Run(ctx) })
 	r.side.Go(func() {
-		r.fail(control.Serve(sideCtx, r.control, control.Service{Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Log: r.tap}))
+		r.fail(control.Serve(sideCtx, r.control, control.Service{Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Log: r.tap, Metrics: r.registry}))
 	})
 	if r.http != nil {
 		r.side.Go(func() { r.fail(metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.queue.Ready))) })

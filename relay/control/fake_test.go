@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/smtp"
@@ -27,6 +29,7 @@ type fake struct {
 	reloaded *Reloaded // what a reload says; nil is a bad configuration
 	notReady error
 	log      *tap.Tap // where messages are followed
+	metrics  prometheus.Gatherer
 
 	mu      sync.Mutex
 	asked   []queue.Filter // by changes
@@ -196,7 +199,9 @@ func connect(t *testing.T, f *fake) (c *Client, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- metrics.Serve(ctx, ln, newHandler(f, Service{Reload: f.reload, Log: f.log})) }()
+	go func() {
+		ended <- metrics.Serve(ctx, ln, newHandler(f, Service{Reload: f.reload, Log: f.log, Metrics: f.metrics}))
+	}()
 	if c, err = Dial(path); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/tap"
@@ -45,15 +47,16 @@ var _ adminQueue = (*queue.Queue)(nil)
 
 // handler answers requests.
 type handler struct {
-	queue adminQueue
-	log   *tap.Tap
+	queue   adminQueue
+	log     *tap.Tap
+	metrics prometheus.Gatherer
 }
 
 // errNotRunning answers what a queue alone has no answer to.
 var errNotRunning = &Problem{Code: CodeTemporary, Text: "no waypost is running that could answer this"}
 
 func newHandler(q adminQueue, s Service) http.Handler {
-	h := &handler{queue: q, log: s.Log}
+	h := &handler{queue: q, log: s.Log, metrics: s.Metrics}
 	mux := http.NewServeMux()
 	answer := func(pattern string, f func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -89,6 +92,7 @@ func newHandler(q adminQueue, s Service) http.Handler {
 		return s.Reload()
 	})
 	mux.HandleFunc("POST /v1/follow", h.follow)
+	mux.HandleFunc("POST /v1/top", h.top)
 	answer("GET /v1/health", h.health)
 	mux.HandleFunc("POST /v1/count", h.count)
 	mux.HandleFunc("POST /v1/sort", h.sort)
@@ -107,6 +111,11 @@ func newHandler(q adminQueue, s Service) http.Handler {
 
 func (h *handler) stats(*http.Request) (any, error) {
 	s := h.queue.Stats()
+	return h.describe(&s), nil
+}
+
+// describe describes the whole queue.
+func (h *handler) describe(s *metrics.QueueStats) Stats {
 	stats := Stats{
 		Messages: s.Messages, Queued: s.Queued, Deferred: s.Deferred, Held: s.Held,
 		Destinations: s.Destinations, DestinationsWaiting: s.Waiting,
@@ -115,7 +124,7 @@ func (h *handler) stats(*http.Request) (any, error) {
 	for _, d := range h.queue.HeldDestinations() {
 		stats.HeldDestinations = append(stats.HeldDestinations, HeldDestination{Name: d.Name, Since: d.Since.UTC(), Recipients: d.Queued + d.Deferred})
 	}
-	return stats, nil
+	return stats
 }
 
 func (h *handler) health(*http.Request) (any, error) {

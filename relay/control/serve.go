@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/tap"
@@ -29,6 +31,8 @@ type Service struct {
 	Explain func(context.Context, *Question) (*Explanation, error)
 	// Log is where messages can be followed; nil is a waypost that does not run.
 	Log *tap.Tap
+	// Metrics are those of the relay; nil is a waypost that does not run.
+	Metrics prometheus.Gatherer
 }
 
 // Serve answers on ln with what s has until ctx is done; then it closes ln,
