@@ -44,6 +44,12 @@ func Explain(ctx context.Context, c *configs.Config, q *control.Question) (*cont
 		return nil, err
 	}
 	r.aliases.Store(aliases)
+	keys, err := r.signingKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	keys.Look(ctx)
+	r.keys.Store(keys)
 	return r.Explain(ctx, q)
 }
 
@@ -59,6 +65,9 @@ func (r *Relay) Explain(ctx context.Context, q *control.Question) (*control.Expl
 	out := &control.Explanation{}
 	if e.ask {
 		out.Decision = e.sender(q.Size)
+	}
+	if !e.ask || e.rules.Trusted(e.client) {
+		out.Signed, out.Unsigned = r.keys.Load().Explain(e.from.Domain)
 	}
 	for _, path := range e.recipients {
 		out.Recipients = append(out.Recipients, e.named(ctx, path)...)

@@ -4,10 +4,11 @@
 //
 //  1. accept: smtpserver takes a connection and speaks the protocol; inbound
 //     answers for each command.
-//  2. decide: policy says whether this client may send to this recipient, and
-//     recipient whether that can be delivered to.
+//  2. decide: policy says whether this client may send to this recipient, alias
+//     who that is, and recipient whether that can be delivered to.
 //  3. receive: message checks the content while it streams into a draft of
-//     queue, behind our Received field.
+//     queue, behind our Received field. What we originate waits until dkim has
+//     signed it.
 //  4. enqueue: queue commits content and envelope to disk. Only then does the
 //     client hear "250 2.0.0 OK, queued as ID" (RFC 5321 §6.1).
 //  5. schedule: queue sorts the recipients by destination, and hands out what

@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"waypost/configs"
+	"waypost/relay/control"
 	"waypost/relay/dkim"
 	"waypost/relay/relaytest"
 )
@@ -174,5 +175,45 @@ func TestKeysAreReloaded(t *testing.T) {
 	l.config.DKIM = []configs.DKIM{{Domain: "a.example", Selector: "s", KeyFile: "/dev/null"}}
 	if _, err := l.Reload(); err == nil {
 		t.Error("a file without a key was taken")
+	}
+}
+
+// explain says which keys sign, and why others do not.
+func TestExplainSigning(t *testing.T) {
+	rsa, _ := newKey(t, dkim.RSA)
+	ed, _ := newKey(t, dkim.Ed25519)
+	s := start(t, 1, func(c *configs.Config) {
+		c.Relay.Networks = []string{"127.0.0.1"}
+		c.DKIM = []configs.DKIM{
+			{Domain: "a.example", Selector: "r", KeyFile: rsa},
+			{Domain: "a.example", Selector: "r2", KeyFile: rsa},
+			{Domain: "b.example", Selector: "e", KeyFile: ed, CheckDNS: true},
+		}
+		c.Routes = []configs.Route{{To: "*", Via: []string{"discard:"}, TLS: configs.TLSNone}}
+	})
+	for _, tc := range []struct{ client, from, signed, unsigned string }{
+		{"", "s@a.example", "r._domainkey.a.example (rsa)", "r2._domainkey.a.example: another key of its kind comes first"},
+		{"127.0.0.1", "s@a.example", "r._domainkey.a.example (rsa)", "r2._domainkey.a.example: another key of its kind comes first"},
+		{"127.0.0.3", "s@a.example", "", ""},
+		{"", "s@b.example", "", "e._domainkey.b.example: e._domainkey.b.example has no TXT record"},
+		{"", "s@c.example", "", ""},
+		{"", "<>", "", ""},
+	} {
+		q := &control.Question{Client: tc.client, From: tc.from, Recipients: []string{"r@x.example"}}
+		for _, explain := range []func() (*control.Explanation, error){
+			func() (*control.Explanation, error) {
+				s.keys.Load().Look(t.Context())
+				return s.Explain(t.Context(), q)
+			},
+			func() (*control.Explanation, error) { return Explain(t.Context(), s.config, q) },
+		} {
+			answer, err := explain()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if signed, unsigned := strings.Join(answer.Signed, "|"), strings.Join(answer.Unsigned, "|"); signed != tc.signed || unsigned != tc.unsigned {
+				t.Errorf("from %s at %q: signed by %q, not by %q", tc.from, tc.client, signed, unsigned)
+			}
+		}
 	}
 }

@@ -32,7 +32,8 @@ func (p *program) explainCommand() *cobra.Command {
 		Long: `Says where mail for each recipient would go: the route and where it is
 configured, the next hops with the addresses that they have now, the security
 that each host must have and why (DANE, MTA-STS), whether the destination is
-paused, and when mail would be tried again. Nobody is connected to.
+paused, and when mail would be tried again; and which keys would sign it, if its
+author were of the sender's domain. Nobody is connected to.
 
 The running waypost answers, by what it does with real mail. With --offline the
 configuration is asked instead, and what waits in a queue is not known.
@@ -102,6 +103,12 @@ func (e *explainProgram) print(answer *control.Explanation) error {
 	out := bufio.NewWriter(e.stdout)
 	p := &explanation{out}
 	p.decision("Sender", answer.Decision)
+	for _, key := range answer.Signed {
+		p.field("Signed by", "%s", key)
+	}
+	for _, key := range answer.Unsigned {
+		p.field("Not signed by", "%s", key)
+	}
 	for i := range answer.Recipients {
 		p.recipient(&answer.Recipients[i])
 	}

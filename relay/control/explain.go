@@ -24,6 +24,11 @@ type Question struct {
 type Explanation struct {
 	// Decision is about the sender and the size; left out where nobody asked.
 	Decision *ExplainedDecision `json:"decision,omitempty"`
+	// Signed are the DNS records of the keys that would sign it, were its author of
+	// the sender's domain, and Unsigned those of that domain that would not, with
+	// the reason. Both are left out for clients whose mail is not signed.
+	Signed   []string `json:"signed,omitempty"`
+	Unsigned []string `json:"unsigned,omitempty"`
 	// Recipients are in the order of the question; those behind an alias follow it.
 	Recipients []ExplainedRecipient `json:"recipients"`
 }

@@ -122,6 +122,9 @@ func (s *Set) Run(ctx context.Context) {
 	}
 }
 
+// Look asks the DNS once for the keys' records.
+func (s *Set) Look(ctx context.Context) { s.lookAll(ctx) }
+
 // lookAll asks for the records that are due, and returns when the next one is.
 func (s *Set) lookAll(ctx context.Context) (next time.Time) {
 	next = time.Now().Add(recheckPublished)

@@ -4,7 +4,8 @@
 // It is a go-smtp Backend. For each transaction it checks, in order: the
 // sender's path, room on the disk, each recipient's path and the relay policy,
 // and then the content while it streams into the queue: line ends, size of
-// the header section, number of hops. A message is acknowledged when it is on
+// the header section, number of hops, the author. Recipients that are aliases
+// become those behind them, and what our own clients send is signed. A message is acknowledged when it is on
 // disk, content and envelope, and not before.
 //
 // It does not trust the engine that drives it with anything but the framing:
