@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"waypost/relay/dkim"
 	"waypost/relay/relaytest"
 	"waypost/resolver/dnstest"
 )
@@ -135,7 +136,7 @@ func (h *host) send(n int, domain string) {
 			return c.Data()
 		}()
 		if err == nil {
-			_, err = w.Write([]byte("Subject: x\r\n\r\nx\r\n"))
+			_, err = w.Write([]byte("From: s@home.example\r\nSubject: x\r\n\r\nx\r\n"))
 			err = errors.Join(err, w.Close())
 		}
 		if err != nil {
@@ -363,6 +364,8 @@ func TestAlertsFire(t *testing.T) {
 	promised := add("WaypostTLSPolicyFailing", relaytest.WithCertificate(ca.Leaf("mx.promised.example")))
 	promise(t, promised, ca.Leaf("elsewhere.example"))
 	promised.start(program, "WAYPOST_RESOLVER_TRUST_AD=127.0.0.1", "WAYPOST_ROUTE_0_TO=nowhere.example", "WAYPOST_ROUTE_0_VIA=discard:")
+	unsigned := add("WaypostMailUnsigned")
+	unsigned.start(program, "WAYPOST_DKIM_0_DOMAIN=home.example", "WAYPOST_DKIM_0_SELECTOR=s", "WAYPOST_DKIM_0_KEY_FILE="+signingKey(t))
 
 	all := []*host{well}
 	for _, h := range hosts {
@@ -379,6 +382,8 @@ func TestAlertsFire(t *testing.T) {
 	lost.send(20, "d#.example")
 	login.send(1, "b.example")
 	promised.send(12, "d#.example")
+	unsigned.until("its record was looked for", func() bool { return p.query(`waypost_dkim_keys{state="missing"}`) > 0 })
+	unsigned.send(5, "b.example")
 	growing.send(1200, "b.example")
 	told := map[string][]string{}
 	until(t, "every alert fires", func() bool {
@@ -403,6 +408,23 @@ func TestAlertsFire(t *testing.T) {
 			t.Errorf("nothing has %s fire", alert)
 		}
 	}
+}
+
+// signingKey makes a key of which the DNS has no record.
+func signingKey(t *testing.T) (file string) {
+	k, err := dkim.Generate(dkim.Ed25519)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := dkim.EncodeKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // promise publishes DNS of domains whose one mail host has TLSA records for
