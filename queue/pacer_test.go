@@ -1,0 +1,161 @@
+package queue
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pacedWorld is a world whose attempts need passes, of which there are few.
+type pacedWorld struct {
+	world
+	mu      sync.Mutex
+	passes  int
+	line    []string
+	again   func(string)
+	ended   int
+	refused int
+}
+
+func (w *pacedWorld) Admit(name string, again func(string)) (Pass, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.again = again
+	if w.passes == 0 {
+		w.refused++
+		w.line = append(w.line, name)
+		return nil, false
+	}
+	w.passes--
+	return &onePass{w: w}, true
+}
+
+func (w *pacedWorld) Why(name string) string { return "limit reached for " + name }
+
+// give makes more passes, and calls who waits.
+func (w *pacedWorld) give(n int) {
+	w.mu.Lock()
+	line := w.line
+	w.passes, w.line = w.passes+n, nil
+	w.mu.Unlock()
+	for _, name := range line {
+		w.again(name)
+	}
+}
+
+// onePass is for one attempt.
+type onePass struct {
+	w    *pacedWorld
+	once sync.Once
+}
+
+func (p *onePass) Again() bool { return false }
+
+func (p *onePass) End() {
+	p.once.Do(func() {
+		p.w.mu.Lock()
+		defer p.w.mu.Unlock()
+		p.w.ended++
+	})
+}
+
+// TestPassesAreAskedFor: no attempt is made without one, each is ended, and what
+// waits is asked for once and not over and over.
+func TestPassesAreAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &pacedWorld{}
+		q, err := Open(Options{Dir: t.TempDir(), Deliverer: w, Router: w, Reporter: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer running(t, q)()
+		const messages = 30
+		for i := range messages {
+			enqueue(t, q, "s@a.test", "x\r\n", fmt.Sprintf("r%d@d%d.test", i, i%3))
+		}
+		tried := func() (n int) {
+			for i := range messages {
+				n += len(w.tried(fmt.Sprintf("r%d", i)))
+			}
+			return n
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if tried() != 0 || w.refused != 3 {
+			t.Fatalf("%d attempts, asked %d times for 3 destinations", tried(), w.refused)
+		}
+		for got := 0; got < messages; got += 5 {
+			w.give(5)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if tried() != got+5 || w.ended != got+5 {
+				t.Fatalf("%d attempts, %d passes ended after %d were given", tried(), w.ended, got+5)
+			}
+		}
+		if s := q.Stats(); s.Messages != 0 {
+			t.Errorf("%d messages left", s.Messages)
+		}
+	})
+}
+
+// TestWaitingForAPassEnds: senders hear of the delay and of the end as if it had
+// been tried, without an attempt, and held mail stays where it is.
+func TestWaitingForAPassEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &pacedWorld{}
+		q, err := Open(Options{Dir: t.TempDir(), Deliverer: w, Router: w, Reporter: w, Retry: RetryPolicy{WarnAfter: 4 * time.Hour, Lifetime: 24 * time.Hour}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer running(t, q)()
+		begin := time.Now()
+		enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		time.Sleep(4*time.Hour + reviewAfter)
+		synctest.Wait()
+		reports := w.reported()
+		if len(reports) != 1 || reports[0].Kind != ReportDelay || reports[0].Recipients[0].Last.Reason != "limit reached for b.test" {
+			t.Fatalf("reports: %+v", reports)
+		}
+		time.Sleep(20 * time.Hour)
+		synctest.Wait()
+		if reports = w.reported(); len(reports) != 2 || reports[1].Kind != ReportFailure || reports[1].Recipients[0].State != Expired {
+			t.Fatalf("reports: %+v", reports)
+		}
+		if len(w.tried("r")) != 0 || time.Since(begin) < 24*time.Hour {
+			t.Errorf("%d attempts", len(w.tried("r")))
+		}
+	})
+}
+
+// TestAttemptThatWaits: one that finds no place where it leads leaves no trace, and
+// is made later.
+func TestAttemptThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &pacedWorld{passes: 1}
+		w.answer = func(_ *Message, d *Delivery) Outcome {
+			if len(w.tried("r")) == 1 {
+				return Outcome{Results: make([]Result, d.Open()), Waits: true}
+			}
+			return all(d, deferred("not now"))
+		}
+		q, err := Open(Options{Dir: t.TempDir(), Deliverer: w, Router: w, Reporter: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer running(t, q)()
+		id := enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		e, err := q.Show(id)
+		if err != nil || len(w.tried("r")) != 1 || e.Deliveries[0].Attempts != 0 || len(e.Attempts) != 0 {
+			t.Fatalf("%d attempts noted, %v", e.Deliveries[0].Attempts, err)
+		}
+		w.give(1)
+		synctest.Wait()
+		if e, err = q.Show(id); err != nil || e.Deliveries[0].Attempts != 1 {
+			t.Errorf("%d attempts noted, %v", e.Deliveries[0].Attempts, err)
+		}
+	})
+}
