@@ -32,6 +32,8 @@ type attempt struct {
 	left     []int           // which of open have no result yet
 	said     map[int]failure
 	scanned  *sevenbit.Info // nil until a conversion was thought of
+	kept     bool           // the message has a content
+	optional *bool          // see tlsOptional; nil until it was thought of
 	tries    int
 	reached  bool // a host took a session
 	probe    bool // nothing is to be sent, see Verify

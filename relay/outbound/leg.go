@@ -155,11 +155,15 @@ func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 			return other
 		}
 		tried = true
-		if h.protection, err = a.protect(ctx, h, hosts, host); err != nil {
+		to := h
+		if to.protection, err = a.protect(ctx, h, hosts, host); err != nil {
 			a.note(failureOf(host, err))
 			continue
 		}
-		if end := a.runTargets(ctx, h, host, targets); end == done {
+		if to.protection.Why == whyOptional {
+			to.key += " " + whyOptional // other mail must not use such a session
+		}
+		if end := a.runTargets(ctx, to, host, targets); end == done {
 			return done
 		}
 	}
@@ -176,7 +180,7 @@ func (a *attempt) hosts(ctx context.Context, h hop) (resolver.Hosts, error) {
 	}
 	found, err := a.outbound.Resolver.Hosts(ctx, a.domain(h.leg))
 	// RFC 8689 §4.2.1: who the mail hosts are must not be open to forgery.
-	if err == nil && h.secure && !found.Authenticated {
+	if err == nil && h.secure && !found.Authenticated && !a.outbound.Security.Promised(ctx, a.domain(h.leg)) {
 		return found, unfitError(550, smtp.EnhancedCode{5, 7, 10}, "message requires TLS all the way, and the mail hosts of the domain are not authenticated")
 	}
 	return found, err
@@ -192,8 +196,13 @@ func (a *attempt) protect(ctx context.Context, h hop, hosts resolver.Hosts, host
 	if h.leg.Kind == route.MX {
 		ask.Domain, ask.Expanded = a.domain(h.leg), hosts.Domain
 		ask.Authenticated, ask.Port = hosts.Authenticated, a.outbound.Port
+		ask.Promised = h.secure && !hosts.Authenticated
 	}
-	return a.outbound.Security.Host(ctx, ask)
+	protection, err := a.outbound.Security.Host(ctx, ask)
+	if (err != nil || !protection.Plain()) && ask.Level == route.Opportunistic && a.tlsOptional() {
+		return tlspolicy.Protection{Level: route.Opportunistic, ServerName: host, Why: whyOptional}, nil
+	}
+	return protection, err
 }
 
 // targets returns where a host may be tried. Only of hosts that strangers name

@@ -59,6 +59,14 @@ func (l *logins) refuse(h hop, login account.Login, err error) {
 	l.gauge.Set(float64(len(l.refused)))
 }
 
+// reset forgets what was refused: under other routes it is found out anew.
+func (l *logins) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.refused)
+	l.gauge.Set(0)
+}
+
 // take notes that a login was taken.
 func (l *logins) take(h hop) {
 	l.mu.Lock()

@@ -137,4 +137,9 @@ func TestTokenRenewed(t *testing.T) {
 	if testutil.ToFloat64(o.Metrics.OutboundLoginsFailing) != 1 {
 		t.Error("a token that is refused anew is not told")
 	}
+	// Under other routes it is found out anew.
+	o.SetRoutes(route.NewTable(nil), nil)
+	if got := testutil.ToFloat64(o.Metrics.OutboundLoginsFailing); got != 0 {
+		t.Errorf("%v logins fail under other routes", got)
+	}
 }

@@ -32,6 +32,8 @@ func (p *promise) Policy(_ context.Context, domain string) *mtasts.Policy {
 // TestMTASTS: what a policy in each mode does with each kind of host.
 func TestMTASTS(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
+	rather, _ := message(t, queue.Envelope{}, "tls-required:\tno\r\n"+short)
+	required, _ := message(t, queue.Envelope{RequireTLS: true}, "TLS-Required: No\r\n"+short)
 	ca := relaytest.NewCA(t)
 	right, wrong := ca.Leaf("mx.b.example"), ca.Leaf("elsewhere.example")
 	stranger, old := relaytest.NewCA(t).Leaf("mx.b.example"), ca.LeafUntil(year(2001), "mx.b.example")
@@ -45,6 +47,7 @@ func TestMTASTS(t *testing.T) {
 		deferred string
 		tls      string
 		result   string
+		message  *queue.Message // default one that asks for nothing
 	}{
 		{name: "enforced", shown: &right, tls: "mta-sts", result: metrics.PolicyOK},
 		{name: "enforced, by pattern", mx: "*.b.example", shown: &right, tls: "mta-sts", result: metrics.PolicyOK},
@@ -57,6 +60,16 @@ func TestMTASTS(t *testing.T) {
 		{name: "tested, other name", mode: mtasts.Testing, shown: &wrong, tls: "256", result: metrics.PolicyTested},
 		{name: "tested, no STARTTLS", mode: mtasts.Testing, tls: "-", result: metrics.PolicyTested},
 		{name: "tested, not listed", mode: mtasts.Testing, mx: "mx.c.example", shown: &right, tls: "256", result: metrics.PolicyTested},
+		// RFC 8689 §4.3: policies do not hold for who would rather have it arrive.
+		{name: "overruled, other name", message: rather, shown: &wrong, tls: "256"},
+		{name: "overruled, no STARTTLS", message: rather, tls: "-"},
+		{name: "overruled, not listed", message: rather, mx: "mx.c.example", shown: &right, tls: "256", result: metrics.PolicyFailed},
+		{name: "overruled, DANE", message: rather, shown: &right, tlsa: &wrong, tls: "256"},
+		{name: "not overruled, by the route", message: rather, level: route.Verified, shown: &wrong, deferred: "elsewhere.example"},
+		// RFC 8689 §4.2.1: a policy authenticates mail hosts that no DNSSEC does.
+		{name: "TLS required", message: required, shown: &right, tls: "verified"},
+		{name: "TLS required, other name", message: required, shown: &wrong, deferred: "elsewhere.example"},
+		{name: "TLS required, not listed", message: required, mx: "mx.c.example", shown: &right, deferred: "lists it"},
 		{name: "DANE fails", shown: &right, tlsa: &wrong, deferred: "no TLSA record matches"},
 		{name: "DANE holds", mx: "mx.c.example", shown: &wrong, tlsa: &wrong, tls: "dane"},
 		{name: "route without TLS", level: route.None, shown: &right, tls: "-"},
@@ -89,7 +102,14 @@ func TestMTASTS(t *testing.T) {
 				o.Resolver, o.Metrics, o.TLS = found, counted, trusting(ca)
 				o.Security = tlspolicy.New(tlspolicy.Options{Resolver: found, Promises: p, Roots: ca.Pool(), Metrics: counted})
 			})
-			out := deliver(t, t.Context(), o, m, "r@b.example")
+			mail := m
+			if row.message != nil {
+				mail = row.message
+			}
+			if mail.RequireTLS {
+				sink.Offer("REQUIRETLS")
+			}
+			out := deliver(t, t.Context(), o, mail, "r@b.example")
 			for _, result := range []string{metrics.PolicyOK, metrics.PolicyFailed, metrics.PolicyTested} {
 				if got := testutil.ToFloat64(counted.TLSPolicies.WithLabelValues(metrics.PolicySTS, result)); got != 0 != (result == row.result) {
 					t.Errorf("%s counts %v", result, got)
@@ -107,6 +127,12 @@ func TestMTASTS(t *testing.T) {
 				return
 			}
 			delivered(t, out)
+			if row.message == rather {
+				// Other mail must not travel on that session.
+				if r := deliver(t, t.Context(), o, m, "r@b.example").Results[0]; r.State != queue.Deferred {
+					t.Errorf("other mail: %v %q", r.State, r.Text())
+				}
+			}
 			if said := out.Results[0].TLS; row.tls == "-" && said != "" || row.tls != "-" && !strings.Contains(said, row.tls) || strings.Contains(said, "mta-sts") != (row.tls == "mta-sts") {
 				t.Errorf("TLS is said to be %q, want %q", said, row.tls)
 			}

@@ -33,6 +33,9 @@ type Resolver interface {
 type Security interface {
 	// Host returns an error when the host must not be used for now.
 	Host(ctx context.Context, h tlspolicy.Host) (tlspolicy.Protection, error)
+	// Promised reports whether a domain says by itself, and provably, who its mail
+	// hosts are.
+	Promised(ctx context.Context, domain string) bool
 }
 
 // Options configures an Outbound. Hostname, Routes and Resolver are required.
@@ -152,6 +155,7 @@ func (o *Outbound) Close() {
 // attempt that begins from now on.
 func (o *Outbound) SetRoutes(t *route.Table, accounts map[string]*account.Account) {
 	old := o.routing.Swap(&routing{table: t, accounts: accounts, pool: newPool(o.KeepIdle, o.MaxIdle)})
+	o.logins.reset()
 	if old != nil {
 		o.retired.Go(old.pool.close)
 	}
@@ -178,6 +182,7 @@ func (r *routing) lookup(e *queue.Envelope, to *queue.Recipient) *route.Route {
 // Deliver makes one attempt for the open recipients of d.
 func (o *Outbound) Deliver(ctx context.Context, m *queue.Message, d *queue.Delivery) queue.Outcome {
 	a := newAttempt(o, m, d)
+	a.kept = true
 	a.pass, _ = queue.PassOf(ctx).(*pace.Pass)
 	return a.run(ctx)
 }

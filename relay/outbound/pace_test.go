@@ -228,6 +228,8 @@ func TestNotShared(t *testing.T) {
 // strictFor is a policy that asks for a verified host for one domain.
 type strictFor struct{ domain string }
 
+func (s *strictFor) Promised(context.Context, string) bool { return false }
+
 func (s *strictFor) Host(_ context.Context, h tlspolicy.Host) (tlspolicy.Protection, error) {
 	p := tlspolicy.Protection{Level: h.Level, ServerName: h.Name}
 	if h.Domain == s.domain {

@@ -42,6 +42,24 @@ func (p *Policy) keepPromise(ctx context.Context, out *Protection, h Host) error
 	return nil
 }
 
+// Promised reports whether a domain enforces an MTA-STS policy, which says who its
+// mail hosts are.
+func (p *Policy) Promised(ctx context.Context, domain string) bool {
+	if p.o.Promises == nil {
+		return false
+	}
+	policy := p.o.Promises.Policy(ctx, domain)
+	return policy != nil && policy.Mode == mtasts.Enforce
+}
+
+// listed returns an error for a host that the domain's policy does not list.
+func (p *Policy) listed(ctx context.Context, h Host) error {
+	if p.Promised(ctx, h.Domain) && p.o.Promises.Policy(ctx, h.Domain).Matches(h.Name) {
+		return nil
+	}
+	return &Error{h.Name, errors.New("no MTA-STS policy of " + h.Domain + " lists it")}
+}
+
 // test counts what a policy would have done that its domain is only testing.
 func (p *Policy) test(host string, listed bool) func(*tls.ConnectionState, error) {
 	return func(state *tls.ConnectionState, err error) {

@@ -78,6 +78,9 @@ type Host struct {
 	// Name and Port are the host's.
 	Name string
 	Port uint16
+	// Promised says that the domain's MTA-STS policy must list the host, as nothing
+	// else says that it is the domain's (RFC 8689 §4.2.1). For [route.Verified].
+	Promised bool
 }
 
 // Protection is how a session with a host is to be secured.
@@ -139,6 +142,9 @@ func (p *Policy) Host(ctx context.Context, h Host) (Protection, error) {
 		return out, nil
 	case route.Verified:
 		out.Label = "verified"
+		if h.Promised {
+			return out, p.listed(ctx, h)
+		}
 		return out, nil
 	}
 	found, err := p.findTLSA(ctx, h)
