@@ -76,6 +76,11 @@ func countFields(header []byte) map[string]int {
 // From field, as A-labels in lower case. It is empty where there is none, or more
 // than one field, of which nobody knows which one a reader is shown.
 func fromDomain(header []byte) string {
+	// A first line that begins with a blank would go on with the signature that
+	// is put above it, and break it.
+	if len(header) > 0 && (header[0] == ' ' || header[0] == '\t') {
+		return ""
+	}
 	var from []string
 	message.EachField(header, func(name, value string) {
 		if strings.EqualFold(name, "From") {

@@ -242,6 +242,8 @@ func TestWhoIsSignedFor(t *testing.T) {
 		"From: bob@b.example, ann@a.example\r\n":                               0,
 		"From: bob@b.example\r\nSender: ann@a.example\r\n":                     0,
 		"From: ann@a.example\r\nFrom: ann@a.example\r\n":                       0,
+		" From: ann@a.example\r\n":                                             0,
+		"\tx\r\nFrom: ann@a.example\r\n":                                       0,
 		"Subject: x\r\n":                                                       0,
 		"From: ann\r\n":                                                        0,
 		"From:\r\n":                                                            0,
@@ -329,6 +331,41 @@ func TestErrorsComeBack(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// FuzzWriter: whatever a content is and however it comes, it goes on octet for
+// octet behind what is put on top of it, and that does not depend on the pieces.
+func FuzzWriter(f *testing.F) {
+	for _, content := range contents() {
+		if len(content) < 20_000 {
+			f.Add(content, 7)
+		}
+	}
+	f.Add("From: a@a.example\n\r\n\n", 1)
+	f.Add(" From:<a@a.example>\r\n\r\n", 30)
+	s, z := both(f, func(k *Key) { k.SevenBit = false })
+	f.Fuzz(func(t *testing.T, content string, piece int) {
+		piece = max(1, piece%1000)
+		out, r := sign(t, s, content, piece, Content{EightBit: true})
+		top, ok := strings.CutSuffix(out, content)
+		if !ok || (top == "") != (len(r.Keys) == 0) {
+			t.Fatalf("%q goes on as %q, with %+v", content, out, r)
+		}
+		for line := range strings.Lines(top) {
+			if len(line) > 1000 || !strings.HasSuffix(line, "\r\n") || strings.Count(line, "\r") != 1 {
+				t.Errorf("the signature has the line %q", line)
+			}
+		}
+		if _, again := sign(t, s, content, len(content)+1, Content{EightBit: true}); len(again.Keys) != len(r.Keys) {
+			t.Errorf("in pieces of %d signed by %v, at once by %v", piece, r.Keys, again.Keys)
+		}
+		// What verifiers read is a message whose lines end in CRLF and which has a body.
+		if bare := strings.ReplaceAll(content, "\r\n", ""); !strings.ContainsAny(bare, "\r\n") && strings.Contains(content, "\r\n\r\n") {
+			if good, err := verify(t, z, out); good != len(r.Keys) && !strings.Contains(strings.ToLower(content), "dkim-signature") {
+				t.Errorf("%q: %d of %d signatures are good: %v", out, good, len(r.Keys), err)
+			}
+		}
+	})
+}
 
 // A large content is in memory in small pieces only, before it is signed and while
 // it is.
