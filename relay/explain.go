@@ -64,7 +64,7 @@ func (r *Relay) Explain(ctx context.Context, q *control.Question) (*control.Expl
 	}
 	out := &control.Explanation{}
 	if e.ask {
-		out.Decision = e.sender(q.Size)
+		out.Decision = e.sender(ctx, q.Size)
 	}
 	if !e.ask || e.rules.Trusted(e.client) {
 		out.Signed, out.Unsigned = r.keys.Load().Explain(e.from.Domain)
@@ -115,14 +115,20 @@ func (e *explainer) read(q *control.Question) (err error) {
 }
 
 // sender decides what is decided at MAIL.
-func (e *explainer) sender(size int64) *control.ExplainedDecision {
+func (e *explainer) sender(ctx context.Context, size int64) *control.ExplainedDecision {
 	if limit := int64(e.config.Limits.MessageSize); limit > 0 && size > limit {
 		return &control.ExplainedDecision{
 			Reason: fmt.Sprintf("limits.message_size is %d octets", limit), Place: e.config.Place("limits.message_size"),
 			Reply: "552 5.3.4 Message too large",
 		}
 	}
-	return decision(e.rules.Sender(e.client, e.from))
+	if d := e.rules.Sender(e.client, e.from); !d.Allowed || e.from.IsNull() {
+		return decision(d)
+	} else if known := e.checker.CheckSender(ctx, e.from); known.Allowed {
+		return decision(d)
+	} else {
+		return decision(known)
+	}
 }
 
 func decision(d policy.Decision) *control.ExplainedDecision {

@@ -143,6 +143,12 @@ func TestUndeliverableIsRefused(t *testing.T) {
 	checkReplies(t, s.rcpt(" SIZE=2001", "r@here.example"), "552 5.3.4")
 	checkReplies(t, s.rcpt(" SIZE=2000", "r@here.example"), "250")
 	checkReplies(t, s.rcpt("", "r@here.example"), "250")
+	c := s.dial("127.0.0.3")
+	s.cmd(c, 550, "MAIL FROM:<s@null.example>")
+	s.cmd(c, 250, "MAIL FROM:<s@gone.example>")
+	if e, err := s.Explain(t.Context(), &control.Question{Client: "127.0.0.3", From: "s@null.example", Recipients: []string{"r@here.example"}}); err != nil || !strings.HasPrefix(e.Decision.Reply, "550 5.7.27") {
+		t.Errorf("explained: %+v, %v", e, err)
+	}
 	if d := s.explained("r@null.example", 0); d.Allowed || !strings.HasPrefix(d.Reply, "556 5.1.10") {
 		t.Errorf("explained: %+v", d)
 	}

@@ -3,8 +3,10 @@
 package main_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,7 +63,7 @@ func startLoginWorld(t *testing.T) *loginWorld {
 	ca := relaytest.NewCA(t)
 	writePEM(t, w.file("ca.pem"), "CERTIFICATE", ca.Authority().Certificate[0])
 	w.writeLeaf(t, "client", ca.Leaf("client.example"))
-	w.process = start(t, binary, writeConfig(t, settings{nextHop: w.sink.Address(), more: tlsTable(t) + fmt.Sprintf(
+	w.process = start(t, binary, writeConfig(t, settings{dataDir: w.file("data"), nextHop: w.sink.Address(), more: tlsTable(t) + fmt.Sprintf(
 		"[[listener]]\naddress = '127.0.0.1:0'\ntls = 'starttls'\nauth = 'required'\nclient_ca = '%s'\n[relay]\nnetworks = []\nusers_file = '%s'\n",
 		w.file("ca.pem"), w.file("users"))}))
 	w.host, w.port, _ = strings.Cut(w.smtp[1], ":")
@@ -142,7 +144,36 @@ func TestLogins(t *testing.T) {
 	if n := w.sink.Count(); n != want {
 		t.Errorf("%d letters came, want %d", n, want)
 	}
+	w.wantNoPassword(t)
 	w.stop()
+}
+
+// wantNoPassword looks for the password where it must not be: in the queue and
+// what is kept of messages, and in the log.
+func (w *loginWorld) wantNoPassword(t *testing.T) {
+	places := map[string][]byte{}
+	w.mu.Lock()
+	places["log"] = []byte(strings.Join(w.tail, "\n"))
+	w.mu.Unlock()
+	err := filepath.WalkDir(w.file("data"), func(name string, e os.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			places[name], err = os.ReadFile(name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range places {
+		for _, secret := range []string{loginPassword, base64.StdEncoding.EncodeToString([]byte(loginPassword)), base64.StdEncoding.EncodeToString([]byte("\x00app\x00" + loginPassword))} {
+			if bytes.Contains(text, []byte(secret)) {
+				t.Errorf("%s has the password", name)
+			}
+		}
+		if len(text) == 0 && name == "log" {
+			t.Error("there is no log to look at")
+		}
+	}
 }
 
 func (w *loginWorld) curl(more ...string) []string {

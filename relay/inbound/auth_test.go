@@ -31,9 +31,8 @@ func (oneUser) Begin(_ smtpserver.Conn, mechanism string, authenticated func(str
 	}), nil
 }
 
-// The trace says that the client had authenticated (RFC 3848),
-// after a second EHLO, too.
-func TestAuthenticatedSessionIsTraced(t *testing.T) {
+// requireLogins has our own engine want a login, for one test.
+func requireLogins(t *testing.T) {
 	saved := engines["own"]
 	t.Cleanup(func() { engines["own"] = saved })
 	engines["own"] = func(t testing.TB, b *Backend, ln net.Listener) {
@@ -41,6 +40,12 @@ func TestAuthenticatedSessionIsTraced(t *testing.T) {
 		go s.Serve(ln)
 		t.Cleanup(func() { s.Shutdown(context.Background()) })
 	}
+}
+
+// The trace says that the client had authenticated (RFC 3848),
+// after a second EHLO, too.
+func TestAuthenticatedSessionIsTraced(t *testing.T) {
+	requireLogins(t)
 	b, q := newBackend(t, func(o *Options) { o.Authenticator = oneUser{} }, 0)
 	c := dial(t, "own", b, "127.0.0.1")
 	c.say("MAIL FROM:<s@a.example>", "530 5.7.0")
@@ -52,4 +57,18 @@ func TestAuthenticatedSessionIsTraced(t *testing.T) {
 		t.Errorf("trace %q", got)
 	}
 	c.say("QUIT", "221")
+}
+
+// A login lasts over RSET and EHLO, and opens what it opens.
+func TestLoginLasts(t *testing.T) {
+	requireLogins(t)
+	b, _ := newBackend(t, func(o *Options) { o.Authenticator, o.Rules.LoginsMayRelay = oneUser{}, true }, 0)
+	c := dial(t, "own", b, "127.0.0.3")
+	c.say("AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00u\x00p")), "235")
+	for _, command := range []string{"NOOP", "RSET", "EHLO again.example"} {
+		c.say(command, "250")
+		c.say("MAIL FROM:<s@a.example>", "250")
+		c.say("RCPT TO:<v@evil.test>", "250")
+		c.say("RSET", "250")
+	}
 }

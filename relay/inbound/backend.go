@@ -71,10 +71,13 @@ type Options struct {
 	Metrics *metrics.Metrics // nil counts into nothing
 }
 
-// Recipients decides about recipients that policy allows. It may ask others, and
-// takes no longer than a client will wait.
+// Recipients decides about recipients that policy allows, and whether reports to
+// a sender could be delivered. It may ask others, and takes no longer than a
+// client will wait.
 type Recipients interface {
 	Check(ctx context.Context, q recipient.Question) policy.Decision
+	// CheckSender decides about a reverse-path that is not null.
+	CheckSender(ctx context.Context, sender smtp.Path) policy.Decision
 	// Listed reports whether a recipient of a relayed domain is on a list of them,
 	// where there is one.
 	Listed(path smtp.Path) (has, known bool)

@@ -293,6 +293,36 @@ var conformance = []script{
 		C: ` + strings.Repeat("x", 998) + `
 		C: .
 		S: 250`},
+	{"RFC 5321 §4.5.3.1.3 a path of 256 octets", `
+		C: MAIL FROM:<l@` + strings.Repeat(strings.Repeat("d", 62)+".", 3) + strings.Repeat("e", 55) + `.example>
+		S: 250
+		C: RCPT TO:<r@ok.example>
+		S: 250`},
+	{"RFC 5321 §4.4 a relay does not look for Return-Path", `
+		C: MAIL FROM:<s@a.example>
+		S: 250
+		C: RCPT TO:<r@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: Return-Path: <x@y.example>
+		C: Return-Path: nonsense
+		C:
+		C: .
+		S: 250
+		H: Return-Path: <x@y.example>
+		H: Return-Path: nonsense`},
+	{"RFC 5321 §4.2 one reply for each command, whatever it is", `
+		C: "NOOP\r\nFOO\r\n\r\nMAIL\r\nRCPT TO:<>\r\nVRFY\r\nHELP\r\nNOOP x\r\nMAIL FROM:<s@a.example>\r\n"
+		S: 250 2.0.0
+		S: 500 || -
+		S: 500
+		S: 501
+		S: 503
+		S: 501
+		S: 214
+		S: 250 2.0.0
+		S: 250 2.1.0`},
 	{"RFC 5321 §4.5.3.1.8 and §4.5.3.1.10 a hundred recipients, and 452 for more", `
 		C: MAIL FROM:<s@a.example>
 		S: 250

@@ -31,6 +31,7 @@ import (
 //	S~ text    the next reply has text in it
 //	TLS        the client does its part of a handshake
 //	Q: number  so many messages are in the queue
+//	H: text    the message in the queue has this line
 //
 // It begins behind EHLO, or with RAW at the start of the connection. After " || "
 // stands what the same backend makes of it under go-smtp's own server, where
@@ -151,6 +152,14 @@ func (d *dialogue) line(line string) bool {
 	case "Q:":
 		if got := strconv.FormatInt(d.q.Stats().Messages, 10); got != text {
 			d.t.Fatalf("%s messages in the queue, want %s", got, text)
+		}
+	case "H:":
+		entries, _, err := d.q.List(queue.Filter{}, 0, 2)
+		if err != nil || len(entries) != 1 {
+			d.t.Fatalf("%d messages in the queue, %v", len(entries), err)
+		}
+		if got := content(d.t, d.q, entries[0].ID); !strings.Contains(got, "\r\n"+text+"\r\n") {
+			d.t.Fatalf("no line %q in %q", text, got)
 		}
 	default:
 		d.t.Fatalf("bad line %q", line)

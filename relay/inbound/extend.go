@@ -36,8 +36,11 @@ func (s *session) extend(e *queue.Envelope) error {
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 3, 6}, Message: "0 is the priority of this message"}
 }
 
-// MayStartQueue reports whether the client may use ETRN.
-func (s *session) MayStartQueue() bool { return contains(s.backend.ETRN, s.client) }
+// MayStartQueue reports whether the client may use ETRN, which submission does
+// not have (RFC 6409 §7).
+func (s *session) MayStartQueue() bool {
+	return !s.backend.Submission && contains(s.backend.ETRN, s.client)
+}
 
 // StartQueue makes the mail for a domain due at once (RFC 1985). It looks
 // through the queue, so that there is one at a time.

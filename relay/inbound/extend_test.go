@@ -79,6 +79,10 @@ func TestETRN(t *testing.T) {
 	c.say("ETRN @xample", "251")
 	stranger := dial(t, "own", b, "127.0.0.3")
 	stranger.say("ETRN ok.example", "502 5.5.1")
+	// RFC 6409 §7.
+	options := b.Options
+	options.Submission = true
+	dial(t, "own", New(options), "127.0.0.1").say("ETRN ok.example", "502 5.5.1")
 }
 
 // XCLIENT makes the client another one, for the policy and for the trace.

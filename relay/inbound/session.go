@@ -83,6 +83,11 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	if d := b.Rules.Sender(s.who(), path); !d.Allowed {
 		return s.denied(metrics.RefusedSender, d, path, smtp.Path{})
 	}
+	if b.Recipients != nil && !path.IsNull() {
+		if d := b.Recipients.CheckSender(context.Background(), path); !d.Allowed {
+			return s.denied(metrics.RefusedSender, d, path, smtp.Path{})
+		}
+	}
 	if d := b.Rules.Room(s.who(), path, policy.Bytes, o.Size, time.Now()); !d.Allowed {
 		return s.denied(metrics.RefusedLimit, d, path, smtp.Path{})
 	}

@@ -93,6 +93,11 @@ func TestThreats(t *testing.T) {
 		{"too long a line in the content", inData + "C: " + strings.Repeat("x", 2<<20) + "\nC: .\nS: 552 5.3.4\n" + alive + nothing},
 		{"a header too large", inData + quoted(strings.Repeat("X: "+strings.Repeat("y", 900)+"\r\n", 1165)+"\r\nx\r\n.\r\n") + "S: 552\n" + alive + nothing},
 		{"nothing but RSET", strings.Repeat("C: RSET\nS: 250\n", 100) + "S: 421 4.7.0\nS: closed"},
+		{"nothing but NOOP", strings.Repeat("C: NOOP\nS: 250\n", 100) + "S: 421 4.7.0\nS: closed"},
+		{"nothing but VRFY", strings.Repeat("C: VRFY x\nS: 252\n", 100) + "S: 421 4.7.0\nS: closed"},
+		{"nothing but HELP", strings.Repeat("C: HELP NOOP\nS: 214\n", 100) + "S: 421 4.7.0\nS: closed"},
+		{"nothing but EHLO", strings.Repeat("C: EHLO x\nS: 250-\n", 100) + "S: 421 4.7.0\nS: closed"},
+		{"one cancelled login after another", strings.Repeat("C: AUTH PLAIN\nS: 334\nC: *\nS: 501\n", 21) + "S: 421 4.7.0\nS: closed"},
 		{"unknown commands", strings.Repeat("C: FOO\nS: 500 5.5.1\n", 21) + "S: 421 4.7.0\nS: closed"},
 		{"one failed login after another", strings.Repeat("C: AUTH PLAIN AHUAcQ==\nS: 535 5.7.8\n", 5) + "S: 421 4.7.0\nS: closed"},
 	} {

@@ -37,6 +37,9 @@ type Options struct {
 	Place func(key string) string
 }
 
+// nullMX is the code for a domain that takes no mail (RFC 7504 §4).
+const nullMX = 556
+
 // foreseeTime bounds the look-up for one recipient.
 const foreseeTime = 5 * time.Second
 
@@ -66,6 +69,7 @@ type Question struct {
 var (
 	unlisted = smtp.NewReply(550, smtp.EnhancedCode{5, 1, 1}, "No such recipient")
 	later    = smtp.NewReply(450, smtp.EnhancedCode{4, 1, 1}, "Recipient cannot be verified now, try again later")
+	noReturn = smtp.NewReply(550, smtp.EnhancedCode{5, 7, 27}, "Sender's domain takes no mail")
 	tooLarge = smtp.NewReply(552, smtp.EnhancedCode{5, 3, 4}, "Message is too large for the recipient's mail host")
 )
 
@@ -86,6 +90,22 @@ func (c *Checker) Listed(path smtp.Path) (has, known bool) {
 		return false, false
 	}
 	return c.List.Get().Has(path) || path.IsPostmaster(), true
+}
+
+// CheckSender decides whether a sender is taken: one whose domain says that it
+// takes no mail could not be told what became of the message (RFC 7505 §4.2).
+func (c *Checker) CheckSender(ctx context.Context, sender smtp.Path) policy.Decision {
+	const key = "relay.refuse_undeliverable"
+	if !c.Foresee {
+		return policy.Decision{Allowed: true}
+	}
+	ctx, cancel := context.WithTimeout(ctx, foreseeTime)
+	defer cancel()
+	// What goes back has the null reverse-path.
+	if reply, certain := c.Outbound.Foresee(ctx, &queue.Envelope{}, sender); certain && reply.Code == nullMX {
+		return c.no(noReturn, key, "the sender's domain takes no mail")
+	}
+	return c.yes(key, "nothing says that the sender's domain takes no mail")
 }
 
 // Explain decides as Check does by what is known already, and asks no mail host.

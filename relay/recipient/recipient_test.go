@@ -162,6 +162,21 @@ func (o *outbound) Foresee(_ context.Context, _ *queue.Envelope, p smtp.Path) (s
 	return r, ok
 }
 
+// Only a domain that says that it takes no mail makes a sender unwelcome.
+func TestCheckSender(t *testing.T) {
+	o := &outbound{foresee: map[string]smtp.Reply{
+		"gone.example": smtp.NewReply(550, smtp.EnhancedCode{5, 1, 2}, "gone"), "null.example": smtp.NewReply(556, smtp.EnhancedCode{5, 1, 10}, "none"),
+	}}
+	for sender, want := range map[string]string{"s@null.example": "550 5.7.27", "s@gone.example": "", "s@ok.example": ""} {
+		if d := New(Options{Outbound: o, Foresee: true}).CheckSender(t.Context(), path(t, sender)); d.Allowed != (want == "") || !strings.HasPrefix(d.Reply.String(), want) {
+			t.Errorf("%s: %+v", sender, d)
+		}
+		if d := New(Options{Outbound: o}).CheckSender(t.Context(), path(t, sender)); !d.Allowed {
+			t.Errorf("%s, and nothing is to be foreseen: %+v", sender, d)
+		}
+	}
+}
+
 func (o *outbound) TooLarge(_ *queue.Envelope, _ smtp.Path, size int64) bool { return size > o.most }
 
 func TestCheck(t *testing.T) {

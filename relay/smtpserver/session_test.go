@@ -1,12 +1,16 @@
 package smtpserver
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -404,5 +408,32 @@ func TestImplicitTLS(t *testing.T) {
 	plain.say("EHLO x\r\n")
 	if got := plain.reply(); got != "closed" && !strings.HasPrefix(got, "\x15") {
 		t.Errorf("plain text on the TLS port: %q", got)
+	}
+}
+
+// writes counts what is written to a connection at once.
+type writes struct {
+	net.Conn
+	n atomic.Int32
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.n.Add(1)
+	return w.Conn.Write(p)
+}
+
+// RFC 2920 §3.2: the replies to commands that came together leave together.
+func TestRepliesLeaveTogether(t *testing.T) {
+	server := New(Options{Hostname: "relay.example", Backend: &memory{}})
+	ours, theirs := net.Pipe()
+	counted := &writes{Conn: ours}
+	go newSession(server, counted, netip.Addr{}).serve()
+	t.Cleanup(func() { theirs.Close() })
+	c := (&client{t, theirs, bufio.NewReader(theirs)}).ready()
+	before := counted.n.Load()
+	c.say(envelope + strings.Repeat("RCPT TO:<r@ok.example>\r\n", 20) + "RCPT TO:<no@ok.example>\r\nDATA\r\n")
+	c.expect(append(slices.Repeat([]string{"250"}, 22), "550", "354")...)
+	if n := counted.n.Load() - before; n != 1 {
+		t.Errorf("24 replies left in %d writes", n)
 	}
 }
