@@ -89,6 +89,7 @@ this host alone. "waypost sink" is a place to send it to.`,
 		p.sinkCommand(),
 		p.benchCommand(),
 		p.versionCommand(),
+		p.manCommand(root),
 	)
 	root.SetHelpCommand(helpCommand(root))
 	return root

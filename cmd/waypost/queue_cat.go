@@ -25,6 +25,7 @@ that could steer it are question marks.`,
 			}
 			return someIDs(cmd, args)
 		},
+		ValidArgsFunction: q.completeIDs,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
 				return q.cat(ctx, c, ids[0])

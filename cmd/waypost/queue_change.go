@@ -75,6 +75,7 @@ func (q *queueProgram) changeCommands() (all []*cobra.Command) {
 			Long:  v.long + "\n\nName the messages by their IDs, choose them by filters, or both; what is given\nmust all fit. --all is the whole queue.",
 			Example: fmt.Sprintf("  waypost queue %[1]s 06F8TKQ2C0000\n  waypost queue %[1]s --to-domain example.org --older-than 1d --dry-run\n  waypost queue %[1]s --all",
 				v.action),
+			ValidArgsFunction: q.completeIDs,
 			RunE: func(cmd *cobra.Command, ids []string) error {
 				s, err := o.whole(cmd, ids)
 				if err != nil {

@@ -39,7 +39,7 @@ to 1000: the oldest, largest, most often tried, soonest tried next, or by the
 letters of sender, recipient, next hop or class.
 
 With --json it is one array of objects, with all recipients. Their fields are
-described in the documentation of package waypost/relay/control.`,
+described in cmd/waypost/JSON.md.`,
 		Example: `  waypost queue list
   waypost queue list --state deferred --to-domain example.org
   waypost queue list --sort size --limit 10

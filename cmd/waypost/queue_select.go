@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding"
 	"errors"
 	"fmt"
@@ -114,4 +115,28 @@ func unknown(ids []string) error {
 		return nil
 	}
 	return &codedError{exitData, errors.Join(all...)}
+}
+
+// maxCompleted is how many messages the shell is shown to choose from.
+const maxCompleted = 50
+
+// completeIDs has the shell complete queue IDs.
+func (q *queueProgram) completeIDs(cmd *cobra.Command, args []string, _ string) (ids []cobra.Completion, _ cobra.ShellCompDirective) {
+	err := q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
+		for list, err := range c.List(ctx, control.Selection{}, maxCompleted) {
+			if err != nil {
+				return err
+			}
+			for i := range list.Messages {
+				if m := &list.Messages[i]; !slices.Contains(args, m.ID) {
+					ids = append(ids, cobra.CompletionWithDesc(m.ID, m.State+", from "+mailbox(m.From)))
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
 }

@@ -22,8 +22,9 @@ func (q *queueProgram) showCommand() *cobra.Command {
 		Short: "Show everything about messages: recipients, replies, what comes next",
 		Long: `Shows everything that is known about messages but their content, which
 "waypost queue cat" prints. With --json it is one object for each ID.`,
-		Example: "  waypost queue show 06F8TKQ2C0000",
-		Args:    someIDs,
+		Example:           "  waypost queue show 06F8TKQ2C0000",
+		Args:              someIDs,
+		ValidArgsFunction: q.completeIDs,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
 				return q.show(ctx, c, ids, asJSON)

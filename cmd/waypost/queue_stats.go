@@ -41,8 +41,7 @@ frequent reasons why they wait, in which what differs from message to message is
 left out. With filters, it is only of the messages that fit. That takes a look at
 every message; --by none leaves it out.
 
-With --json it is one object. Its fields are described in the documentation of
-package waypost/relay/control.`,
+With --json it is one object. Its fields are described in cmd/waypost/JSON.md.`,
 		Example: `  waypost queue stats
   waypost queue stats --by domain --limit 50
   waypost queue stats --by sender --state deferred`,
@@ -72,11 +71,15 @@ package waypost/relay/control.`,
 	return cmd
 }
 
+// queueStats is what stats prints as JSON: the fields of Stats, and the shape of
+// the queue unless that is left out.
+type queueStats struct {
+	*control.Stats
+	Shape *control.Shape `json:"shape,omitempty"`
+}
+
 func (q *queueProgram) stats(ctx context.Context, c *control.Client, o *statsOptions, s control.Selection) error {
-	var all struct {
-		*control.Stats
-		Shape *control.Shape `json:"shape,omitempty"`
-	}
+	var all queueStats
 	var err error
 	if all.Stats, err = c.Stats(ctx); err != nil {
 		return err

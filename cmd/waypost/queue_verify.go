@@ -25,13 +25,20 @@ type verified struct {
 
 // repaired is what --repair did.
 type repaired struct {
-	Messages  int64    `json:"messages"`
+	// Messages is how many the queue has now.
+	Messages int64 `json:"messages"`
+	// Recovered are the queue IDs of messages that were put together again, and
+	// Holds the next hops on hold of which that is so.
 	Recovered []string `json:"recovered"`
 	Holds     []string `json:"recovered_holds,omitempty"`
-	SetAside  []string `json:"set_aside"`
-	OldIndex  string   `json:"old_index,omitempty"`
-	File      string   `json:"set_aside_file,omitempty"`
-	History   []string `json:"set_aside_history,omitempty"`
+	// SetAside are the queue IDs of messages that could not be saved, File the
+	// file that has what is left of them, and History the files of the history
+	// that were set aside.
+	SetAside []string `json:"set_aside"`
+	// OldIndex is the file that the index was moved to.
+	OldIndex string   `json:"old_index,omitempty"`
+	File     string   `json:"set_aside_file,omitempty"`
+	History  []string `json:"set_aside_history,omitempty"`
 }
 
 func (q *queueProgram) verifyCommand() *cobra.Command {

@@ -194,6 +194,13 @@ func readUsers(file string, create bool) (*auth.Users, error) {
 	return users, nil
 }
 
+// listedUser is one user, as JSON.
+type listedUser struct {
+	Name string `json:"name"`
+	// Scheme is how the password is kept.
+	Scheme string `json:"scheme"`
+}
+
 func (u *userProgram) list(asJSON bool) error {
 	file, err := u.usersFile()
 	if err != nil {
@@ -207,7 +214,7 @@ func (u *userProgram) list(asJSON bool) error {
 		scheme, _ := users.Scheme(name)
 		line := fmt.Sprintf("%-40s %s", name, scheme)
 		if asJSON {
-			text, err := json.Marshal(map[string]string{"name": name, "scheme": string(scheme)})
+			text, err := json.Marshal(listedUser{name, string(scheme)})
 			if err != nil {
 				return err
 			}
