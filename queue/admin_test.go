@@ -243,6 +243,10 @@ func TestRemove(t *testing.T) {
 	})
 }
 
+func removeOne(q *Queue, id ID) (int, error) {
+	return q.Remove(Filter{IDs: []ID{id}, To: "r@b.test"})
+}
+
 // What an operator does during an attempt holds, and what the attempt achieved
 // is not lost.
 func TestChangesDuringAnAttempt(t *testing.T) {
@@ -273,6 +277,34 @@ func TestChangesDuringAnAttempt(t *testing.T) {
 				// The report was composed, but not sent.
 				if s := q.Stats(); s.Messages != 0 || len(w.tried("s")) != 0 {
 					t.Errorf("stats: %+v, %d reports delivered", s, len(w.tried("s")))
+				}
+			}},
+		{"remove one, failed", removeOne, Result{State: Failed},
+			func(t *testing.T, q *Queue, w *world, id ID) {
+				// One on both was composed, and not sent.
+				all := w.reported()
+				last := all[len(all)-1].Recipients
+				if len(last) != 1 || last[0].Path.Local != "r2" || len(w.tried("s")) != 1 {
+					t.Errorf("%d reports delivered, the last on %+v", len(w.tried("s")), last)
+				}
+				if s := q.Stats(); s.Messages != 0 {
+					t.Errorf("stats: %+v", s)
+				}
+			}},
+		{"remove one, delivered", removeOne, Result{State: Delivered},
+			func(t *testing.T, q *Queue, w *world, id ID) {
+				if s := q.Stats(); s.Messages != 0 {
+					t.Errorf("stats: %+v", s)
+				}
+			}},
+		{"remove one, deferred", removeOne, deferred("later"),
+			func(t *testing.T, q *Queue, w *world, id ID) {
+				e, err := q.Show(id)
+				if err != nil || e.Deliveries[0].Recipients[0].State != Removed || e.Deliveries[0].Recipients[1].State != Deferred {
+					t.Errorf("%+v, %v", e, err)
+				}
+				if s := q.Stats(); s.Deferred != 1 || s.Queued != 0 {
+					t.Errorf("stats: %+v", s)
 				}
 			}},
 		{"retry, deferred", func(q *Queue, id ID) (int, error) { return q.RetryNow(Filter{IDs: []ID{id}}) }, deferred("later"),

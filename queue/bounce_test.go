@@ -130,3 +130,88 @@ func TestReroute(t *testing.T) {
 		}
 	})
 }
+
+// What was rerouted waits where it is now: while that is on hold nothing is
+// tried, although it was due at the old destination, and what is held for a
+// later release waits for that.
+func TestReroutedWaits(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.answer = func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }
+		q := open(t, w, nil)
+		defer running(t, q)()
+		enqueue(t, q, "s@a.test", "x\r\n", "moves@b.test")
+		release := time.Now().Add(5 * time.Hour)
+		d := q.NewDraft()
+		if err := d.Commit(Envelope{HoldUntil: release}, []Recipient{{Path: path("later@b.test")}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, _, err := q.HoldDestination("held.test"); err != nil {
+			t.Fatal(err)
+		}
+		w.mu.Lock()
+		w.route = func(r *Recipient) string {
+			return map[string]string{"moves": "held.test", "later": "new.test"}[r.Path.Local]
+		}
+		w.mu.Unlock()
+		if n, err := q.Reroute(Filter{}); n != 2 || err != nil {
+			t.Fatalf("rerouted %d, %v, want 2", n, err)
+		}
+		time.Sleep(4 * time.Hour)
+		synctest.Wait()
+		if n := len(w.tried("moves")); n != 1 {
+			t.Errorf("tried %d times, want 1 before the hold", n)
+		}
+		if e, err := q.Show(d.ID()); err != nil || !e.Deliveries[0].Next.Equal(release) {
+			t.Errorf("it waits for %v, want %v (%v)", e.Deliveries[0].Next, release, err)
+		}
+		time.Sleep(time.Hour + time.Second)
+		synctest.Wait()
+		if tried := w.tried("later"); len(tried) != 1 || tried[0].Sub(release) > time.Millisecond {
+			t.Errorf("tried at %v, want %v", tried, release)
+		}
+	})
+}
+
+// To bounce some recipients is no attempt for the others.
+func TestBounceLeavesTheOthers(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.answer = func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }
+		q := open(t, w, nil)
+		defer running(t, q)()
+		id := enqueue(t, q, "", "x\r\n", "r@b.test", "r2@b.test")
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		before, err := q.Show(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := q.Bounce(Filter{To: "r@b.test"}, "gone"); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		after, err := q.Show(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, a := before.Deliveries[0], after.Deliveries[0]; a.Attempts != b.Attempts || !a.Next.Equal(b.Next) || a.Recipients[0].State != Failed || a.Open() != 1 {
+			t.Errorf("%+v, want no attempt but %+v", a, b)
+		}
+	})
+}
+
+// What is asked to be tried in the moment in which it was tried stays due.
+func TestRetryDestinationAtOnce(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.answer = func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }
+		q := open(t, w, nil)
+		defer running(t, q)()
+		enqueue(t, q, "s@a.test", "x\r\n", "r@b.test")
+		synctest.Wait()
+		q.RetryDestination("b.test")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(w.tried("r")); n < 2 {
+			t.Errorf("tried %d times in an hour", n)
+		}
+	})
+}

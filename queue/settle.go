@@ -3,11 +3,9 @@ package queue
 import (
 	"cmp"
 	"errors"
-	"os"
 	"slices"
 	"time"
 
-	"waypost/metrics"
 	"waypost/relay/smtp"
 )
 
@@ -15,7 +13,9 @@ import (
 type settlement struct {
 	queue         *Queue
 	message       *Message
-	before, after *Delivery
+	outcome       Outcome
+	judged        *Delivery    // what the outcome is for
+	before, after *Delivery    // what is on disk, and what is to be
 	retry         *RetryPolicy // of the message's class
 	now           time.Time
 	tried         []int       // recipients whose result counts, by index
@@ -64,11 +64,21 @@ func (q *Queue) settleAll(to string, all []*settlement) {
 	}
 }
 
+// errChanged means that an operator was faster than an attempt.
+var errChanged = errors.New("changed during an attempt")
+
 // finish ends the flight of a delivery, and says when it is due again.
 func (s *settlement) finish(to string, err error) {
 	q := s.queue
 	if err != nil {
 		s.discardReports()
+		if errors.Is(err, errChanged) {
+			var again *settlement
+			if again, err = s.again(); err == nil {
+				q.settleAll(to, []*settlement{again})
+				return
+			}
+		}
 		q.sched.done(s.before.key(), to, nil)
 		if errors.Is(err, ErrUnknown) {
 			q.log.Info("removed during an attempt", "queue_id", s.message.ID.String())
@@ -83,11 +93,38 @@ func (s *settlement) finish(to string, err error) {
 	}
 }
 
+// again judges an outcome anew, on the delivery as it is now. What was removed
+// meanwhile stays so, unless it has arrived.
+func (s *settlement) again() (*settlement, error) {
+	m, now, err := s.queue.read(s.before.key())
+	if err != nil {
+		return nil, err
+	}
+	d, out, results := *now, s.outcome, s.outcome.Results
+	d.Recipients, out.Results = slices.Clone(now.Recipients), nil
+	for i := range s.judged.Recipients {
+		if !s.judged.Recipients[i].State.Open() || len(results) == 0 {
+			continue
+		}
+		r := &d.Recipients[i]
+		if r.State == Removed && results[0].State == Delivered {
+			r.State = Deferred
+		}
+		if r.State.Open() {
+			out.Results = append(out.Results, results[0])
+		}
+		results = results[1:]
+	}
+	again := s.queue.conclusion(m, &d, out)
+	again.before = now
+	return again, nil
+}
+
 // judge applies an outcome to a copy of d.
 func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 	after := *d
 	after.Recipients = slices.Clone(d.Recipients)
-	s := &settlement{queue: q, message: m, before: d, after: &after, retry: q.retry(m.Class), now: time.Now()}
+	s := &settlement{queue: q, message: m, outcome: out, judged: d, before: d, after: &after, retry: q.retry(m.Class), now: time.Now()}
 	ended := !s.now.Before(d.within(s.retry.expiry(m.begin())))
 	results := out.Results
 	for i := range after.Recipients {
@@ -158,79 +195,7 @@ func (s *settlement) selectReports(out Outcome) {
 	}
 }
 
-// compose writes the reports; on failure none of them is left.
-func (s *settlement) compose() error {
-	for kind, recipients := range map[ReportKind][]Recipient{ReportFailure: s.failed, ReportDelay: s.delayed, ReportSuccess: s.relayed} {
-		if len(recipients) == 0 {
-			continue
-		}
-		p, err := s.composeOne(kind, recipients)
-		if err != nil {
-			s.discardReports()
-			return err
-		}
-		s.reports = append(s.reports, p)
-		s.sent = append(s.sent, SentReport{kind, p.message.ID})
-	}
-	return nil
-}
-
-func (s *settlement) composeOne(kind ReportKind, recipients []Recipient) (*prepared, error) {
-	draft := s.queue.NewDraft()
-	eightBit, utf8, err := s.queue.opts.Reporter.Compose(draft, Report{
-		Kind: kind, Message: s.message, Recipients: recipients, RetryUntil: s.before.within(s.retry.expiry(s.message.begin())),
-	})
-	if err != nil {
-		draft.Discard()
-		return nil, err
-	}
-	class, rule := s.queue.opts.ReportClass(s.message.ReversePath)
-	// RFC 3461 §6.1: null reverse-path, no RET, NOTIFY only NEVER. A report has
-	// the protection of its message (RFC 8689 §5) and its priority (RFC 6710
-	// §4.5).
-	p, err := draft.prepare(Envelope{
-		EightBit: eightBit, UTF8: utf8, Class: class, ClassRule: rule, ReportOn: s.message.ID,
-		RequireTLS: s.message.RequireTLS, Priority: s.message.Priority,
-	},
-		s.queue.reportTo(s.message.ReversePath))
-	if err != nil {
-		draft.Discard()
-	}
-	return p, err
-}
-
-// reportTo are the recipients of a report to a sender.
-func (q *Queue) reportTo(sender smtp.Path) (all []Recipient) {
-	to := []smtp.Path{sender}
-	if q.opts.ReportTo != nil {
-		to = q.opts.ReportTo(sender)
-	}
-	for _, p := range to {
-		all = append(all, Recipient{Path: p, Notify: smtp.NotifyNever})
-	}
-	return all
-}
-
-func (s *settlement) discardReports() {
-	for _, p := range s.reports {
-		p.draft.Discard()
-	}
-	s.reports, s.sent = nil, nil
-}
-
-// postpone turns failures back into deferrals, to be judged again.
-func (s *settlement) postpone() {
-	for _, i := range s.tried {
-		if r := &s.after.Recipients[i]; r.State == Failed || r.State == Expired {
-			r.State = Deferred
-		}
-	}
-	s.after.Warned = s.before.Warned
-	s.after.Next = s.now.Add(s.retry.interval(1, 0))
-}
-
-// encode makes what the committer is to write, so that it need not. Once it is
-// done, the settlement changes only where an operator was faster.
+// encode makes what the committer is to write, so that it need not.
 func (s *settlement) encode() {
 	for _, i := range s.tried {
 		s.results = append(s.results, s.after.Recipients[i])
@@ -262,9 +227,7 @@ func (s *settlement) apply(b *batch) error {
 		return ErrUnknown
 	}
 	if recordSum(record) != s.before.sum {
-		if err := s.merge(record); err != nil {
-			return err
-		}
+		return errChanged
 	}
 	for _, p := range s.reports {
 		if err := p.put(b); err != nil {
@@ -322,78 +285,7 @@ func decodeDeliveries(id ID, rows []deliveryRow) (all []*Delivery) {
 	return all
 }
 
-// merge keeps what an operator changed during the attempt: a hold, and
-// recipients that were removed.
-func (s *settlement) merge(record []byte) error {
-	current, err := decodeDelivery(s.after.key(), record)
-	if err != nil {
-		return err
-	}
-	s.before, s.after.Held = current, current.Held
-	for i := range s.after.Recipients {
-		r := &s.after.Recipients[i]
-		at := slices.IndexFunc(current.Recipients, func(c Recipient) bool { return c.Path == r.Path })
-		if at >= 0 && current.Recipients[at].State == Removed && r.State != Delivered {
-			*r = current.Recipients[at]
-		}
-	}
-	s.record, s.keys = encodeDelivery(s.after), nil
-	return nil
-}
-
 // othersOpen reports whether another delivery of the message is not done.
 func othersOpen(all []deliveryRow, key deliveryKey) bool {
 	return slices.ContainsFunc(all, func(d deliveryRow) bool { return d.index != key.index && d.record[0]&flagDone == 0 })
-}
-
-// removeContent removes the file of a message that has left the index. What
-// is left behind by a crash is found at start.
-func (q *Queue) removeContent(m *Message) {
-	if !m.file {
-		return
-	}
-	if err := os.Remove(q.contentFile(m.ID)); err != nil {
-		q.log.Warn("content not removed", "queue_id", m.ID.String(), "error", err.Error())
-	}
-}
-
-// account logs what is on disk now, and counts it for the metrics.
-func (s *settlement) account() {
-	q := s.queue
-	if s.gone {
-		q.removeContent(s.message)
-	}
-	for _, kind := range []struct {
-		label string
-		of    []Recipient
-	}{{metrics.ReportFailure, s.failed}, {metrics.ReportDelay, s.delayed}, {metrics.ReportSuccess, s.relayed}} {
-		if len(kind.of) > 0 && len(s.reports) > 0 {
-			q.metrics.Reports.WithLabelValues(kind.label).Inc()
-		}
-	}
-	for i := range s.results {
-		s.accountRecipient(&s.results[i])
-	}
-}
-
-func (s *settlement) accountRecipient(r *Recipient) {
-	q, status := s.queue, ""
-	delay := s.now.Sub(s.message.Arrival)
-	switch r.State {
-	case Delivered:
-		status = "sent"
-		q.metrics.RecipientsDelivered.Inc()
-		q.metrics.DeliveryLatency.Observe(delay.Seconds())
-	case Failed:
-		status = "bounced"
-		q.metrics.RecipientsBounced.Inc()
-	case Expired:
-		status = "expired"
-		q.metrics.RecipientsExpired.Inc()
-	default:
-		status = "deferred"
-		q.metrics.RecipientsDeferred.Inc()
-	}
-	q.log.Info("delivery", "queue_id", s.message.ID.String(), "next_hop", s.after.Destination, "host", r.Last.Host,
-		"rcpt", r.Path.String(), "reply", r.Last.Text(), "status", status, "delay", delay.Round(time.Millisecond).Seconds())
 }

@@ -114,7 +114,7 @@ func (l *ledger) cut() {
 // What a small disk needs.
 const (
 	smallFloor    = "min_free = '1MB'\n"
-	smallMessages = "[limits]\nmessage_size = '2MB'\n[history]\nsize = '8MB'\n"
+	smallMessages = "[limits]\nmessage_size = '2MB'\n[history]\nsize = '64MB'\n"
 )
 
 // powerConfig is a configuration with the queue on d.
