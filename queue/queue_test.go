@@ -319,6 +319,41 @@ func TestDeadDestination(t *testing.T) {
 	})
 }
 
+// A dead destination that takes its time to show it has one attempt at a time,
+// and one in each interval, whatever waits there.
+func TestOneProbeAtATime(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		var mu sync.Mutex
+		under, probes := 0, 0
+		w.answer = func(_ *Message, d *Delivery) Outcome {
+			mu.Lock()
+			under, probes = under+1, probes+1
+			if probes > 20 && under > 1 { // the first ones know nothing yet
+				t.Errorf("%d attempts at once", under)
+			}
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			under--
+			mu.Unlock()
+			out := all(d, Result{State: Deferred, Reason: "connection refused"})
+			out.Unreachable = true
+			return out
+		}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		for i := range 100 {
+			enqueue(t, q, "s@a.test", "x\r\n", fmt.Sprintf("r%d@dead.test", i))
+		}
+		time.Sleep(24 * time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
+		if probes < 40 || probes > 20+48 {
+			t.Errorf("%d attempts in a day, want one for each half hour, and up to 20 at first", probes)
+		}
+	})
+}
+
 // What waits behind a dead destination still expires and is warned about.
 func TestExpiresBehindDeadDestination(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

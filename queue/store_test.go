@@ -306,6 +306,10 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 			}
 			again := copyDir(t, dir)
 			spoil(t, filepath.Join(again, journalName), s.journal.number)
+			// Without the mark it has to be seen in the segments alone.
+			if err := os.Remove(filepath.Join(again, journalName, markName)); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := openStoreOnly(again, 1<<16, nil); !errors.Is(err, ErrDamaged) {
 				t.Errorf("opened: %v", err)
 			}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -283,6 +285,25 @@ func TestContentThatIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A fault of ours is never the client's (RFC 5321 §4.2.1): it may come again.
+func TestFaultOfOurs(t *testing.T) {
+	dir := t.TempDir()
+	q, err := queue.Open(queue.Options{Dir: dir, Deliverer: outside{}, Router: outside{}, Reporter: outside{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	if err := os.RemoveAll(filepath.Join(dir, "content")); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := newBackend(t, func(o *Options) { o.Queue = q }, 0)
+	c := dial(t, "own", b, "127.0.0.1")
+	c.say("MAIL FROM:<s@a.example>", "250")
+	c.say("RCPT TO:<r@ok.example>", "250")
+	c.say("DATA", "354")
+	c.say("Subject: x\r\n\r\n"+strings.Repeat(strings.Repeat("y", 70)+"\r\n", 2000)+".", "451 4.3.0")
 }
 
 func TestLimitsAndRoom(t *testing.T) {
