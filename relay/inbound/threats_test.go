@@ -52,6 +52,8 @@ func TestThreats(t *testing.T) {
 		{"negative chunk", open + "C: BDAT -1\nS: 501\nS: closed\n" + nothing},
 		{"hexadecimal chunk", open + "C: BDAT 0x10\nS: 501\nS: closed"},
 		{"two sizes", open + "C: BDAT 1 2\nS: 501\nS: closed"},
+		{"chunk behind a tab", open + quoted("BDAT\t6\r\nQUIT\r\n") + "S: 501\nS: closed\n" + nothing},
+		{"chunk without a blank", open + quoted("bdat6 LAST\r\nQUIT\r\n") + "S: 501\nS: closed"},
 		{"odd second word", open + quoted("BDAT 5 FOO\r\nQUIT\r\n") + "S: 501\nS: closed"},
 		{"chunk of 33 bits", open + "C: BDAT 4294967296 LAST\nS: 552\nS: closed"},
 		{"chunk of 67 bits", open + "C: BDAT 99999999999999999999 LAST\nS: 501\nS: closed"},

@@ -170,8 +170,8 @@ func (c *Checker) listed(q Question) (d policy.Decision, done bool) {
 }
 
 // key names a recipient at its next hop.
-func (c *Checker) key(q Question) string {
-	return c.Outbound.Destination(q.Envelope, &queue.Recipient{Path: q.Path}) + "\x00" + key(q.Path)
+func (c *Checker) key(q Question) Key {
+	return Key{c.Outbound.Destination(q.Envelope, &queue.Recipient{Path: q.Path}), key(q.Path)}
 }
 
 func (c *Checker) probe(ctx context.Context, e *queue.Envelope, path smtp.Path) Answer {
@@ -182,6 +182,8 @@ func (c *Checker) probe(ctx context.Context, e *queue.Envelope, path smtp.Path) 
 		answer.Known, answer.Exists = true, true
 	case queue.Failed:
 		answer.Known, answer.Status = true, r.Status
+	default:
+		answer.Silent = r.Reply.Code == 0
 	}
 	return answer
 }

@@ -62,18 +62,18 @@ func TestVerifierRemembers(t *testing.T) {
 		{Answer{Known: true, Exists: true}, keepExists}, {Answer{Known: true}, keepMissing}, {Answer{}, keepUnknown},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			v, asked := NewVerifier(nil), 0
+			v, k, asked := NewVerifier(nil), Key{"next", "k"}, 0
 			probe := func(context.Context) Answer { asked++; return tc.answer }
 			for _, after := range []time.Duration{0, tc.keep - time.Second, 2 * time.Second} {
 				time.Sleep(after)
-				if got := v.Verify(t.Context(), "k", probe); got != tc.answer {
+				if got := v.Verify(t.Context(), k, probe); got != tc.answer {
 					t.Errorf("%+v, want %+v", got, tc.answer)
 				}
 			}
 			if asked != 2 {
 				t.Errorf("asked %d times", asked)
 			}
-			if _, ok := v.Remembered("other"); ok {
+			if _, ok := v.Remembered(Key{"other", "k"}); ok {
 				t.Error("somebody else is remembered")
 			}
 		})
@@ -84,29 +84,47 @@ func TestVerifierRemembers(t *testing.T) {
 // cannot wait goes, and the answer is there for the next.
 func TestVerifierAsksOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := NewVerifier(nil)
+		v, k := NewVerifier(nil), Key{"next", "k"}
 		var asked atomic.Int32
 		probe := func(context.Context) Answer {
 			asked.Add(1)
 			time.Sleep(20 * time.Second)
 			return Answer{Known: true, Exists: true}
 		}
+		// Nobody else waits for the host that was too slow.
+		defer func() {
+			if a := v.Verify(t.Context(), Key{"next", "another"}, probe); !a.Exists {
+				t.Errorf("%+v of a host that answers again", a)
+			}
+		}()
 		hasty, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if a := v.Verify(hasty, "k", probe); a.Known {
+		if a := v.Verify(hasty, k, probe); a.Known {
 			t.Errorf("%+v before there was an answer", a)
+		}
+		start := time.Now()
+		for i := range 100 {
+			if a := v.Verify(t.Context(), Key{"next", fmt.Sprint(i)}, probe); !a.Silent {
+				t.Errorf("%+v", a)
+			}
+		}
+		if time.Since(start) != 0 {
+			t.Errorf("a silent host was waited for again: %v", time.Since(start))
 		}
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				if a := v.Verify(t.Context(), "k", probe); !a.Exists {
+				if a := v.Verify(t.Context(), Key{"elsewhere", "k"}, probe); !a.Exists {
 					t.Errorf("%+v", a)
 				}
 			})
 		}
 		wg.Wait()
-		if n := asked.Load(); n != 1 {
-			t.Errorf("asked %d times", n)
+		if n := asked.Load(); n != 2 {
+			t.Errorf("asked %d times, want once for each", n)
+		}
+		if a := v.Verify(t.Context(), k, probe); !a.Exists || asked.Load() != 2 {
+			t.Errorf("%+v, asked %d times; who came first had no time, and the answer is here now", a, asked.Load())
 		}
 	})
 }
@@ -119,11 +137,11 @@ func TestVerifierIsBounded(t *testing.T) {
 		silent := func(ctx context.Context) Answer { <-ctx.Done(); return Answer{Reason: "silent"} }
 		var wg sync.WaitGroup
 		for i := range maxProbes {
-			wg.Go(func() { v.Verify(t.Context(), fmt.Sprint("silent", i), silent) })
+			wg.Go(func() { v.Verify(t.Context(), Key{fmt.Sprint("silent", i), "k"}, silent) })
 		}
 		synctest.Wait()
 		start := time.Now()
-		if a := v.Verify(t.Context(), "one more", silent); a.Known || time.Since(start) != 0 {
+		if a := v.Verify(t.Context(), Key{"one more", "k"}, silent); a.Known || time.Since(start) != 0 {
 			t.Errorf("%+v after %v", a, time.Since(start))
 		}
 		wg.Wait()
@@ -132,11 +150,11 @@ func TestVerifierIsBounded(t *testing.T) {
 		}
 		v.mu.Lock()
 		for i := range maxAnswers + 10 {
-			v.remember(fmt.Sprint(i), Answer{Known: true}, time.Now())
+			v.remember(Key{"next", fmt.Sprint(i)}, Answer{Known: true}, time.Now())
 		}
 		n := len(v.answers)
 		v.mu.Unlock()
-		if _, oldest := v.Remembered("0"); n != maxAnswers || oldest {
+		if _, oldest := v.Remembered(Key{"next", "0"}); n != maxAnswers || oldest {
 			t.Errorf("%d answers are remembered", n)
 		}
 	})
@@ -188,6 +206,7 @@ func TestCheck(t *testing.T) {
 			"full":   {State: queue.Failed, Status: smtp.EnhancedCode{5, 2, 2}, Reason: "secret"},
 			"plain":  {State: queue.Failed, Status: smtp.EnhancedCode{5, 0, 0}},
 			"silent": {State: queue.Deferred, Reason: "connect: refused"},
+			"busy":   {State: queue.Deferred, Reply: smtp.NewReply(450, smtp.EnhancedCode{4, 2, 1}, "busy")},
 		},
 		foresee: map[string]smtp.Reply{"gone.example": smtp.NewReply(550, smtp.EnhancedCode{5, 1, 2}, "gone")},
 	}
@@ -219,7 +238,11 @@ func TestCheck(t *testing.T) {
 		{"refused, remembered", all, "NO@ok.example", true, 0, "550 5.1.1", 0},
 		{"refused for another reason", all, "full@ok.example", true, 0, "550 5.2.2", 1},
 		{"refused without a reason", all, "plain@ok.example", true, 0, "550 5.1.1", 1},
+		{"put off", all, "busy@ok.example", true, 0, "", 1},
+		{"put off, and it matters", defers, "busy@ok.example", true, 0, "450 4.1.1", 0},
 		{"silent", all, "silent@ok.example", true, 0, "", 1},
+		{"somebody else at the silent host", defers, "new@ok.example", true, 0, "450 4.1.1", 0},
+		{"who is known at the silent host", all, "no@ok.example", true, 0, "550 5.1.1", 0},
 		{"silent, and it matters", defers, "silent@ok.example", true, 0, "450 4.1.1", 0},
 		{"not asked for others", all, "no@elsewhere.example", false, 0, "", 0},
 		{"no domain", all, "x@gone.example", false, 0, "550 5.1.2", 0},

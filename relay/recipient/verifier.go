@@ -19,9 +19,18 @@ type Answer struct {
 	Exists bool
 	// Status is the enhanced code of its refusal; zero where it gave none.
 	Status smtp.EnhancedCode
+	// Silent says that nothing at all was heard from the host, so that there is no
+	// sense in asking it for others now.
+	Silent bool
 	// Reason says in words what is known, or why nothing is.
 	Reason string
 }
+
+// Key names a recipient at its next hop.
+type Key struct{ Destination, Recipient string }
+
+// all is the key under which it stands that nothing is heard from a next hop.
+func (k Key) all() Key { return Key{Destination: k.Destination} }
 
 // Probe asks the next hop for a recipient. It returns soon after ctx ends.
 type Probe func(ctx context.Context) Answer
@@ -51,13 +60,13 @@ type Verifier struct {
 	probes  chan struct{}
 
 	mu      sync.Mutex
-	answers map[string]*list.Element
-	recent  list.List            // of *entry, the latest use in front
-	asking  map[string]*question // what is being found out
+	answers map[Key]*list.Element
+	recent  list.List         // of *entry, the latest use in front
+	asking  map[Key]*question // what is being found out
 }
 
 type entry struct {
-	key    string
+	key    Key
 	answer Answer
 	until  time.Time
 }
@@ -72,35 +81,42 @@ func NewVerifier(m *metrics.Metrics) *Verifier {
 	if m == nil {
 		m = metrics.New(nil)
 	}
-	return &Verifier{metrics: m, probes: make(chan struct{}, maxProbes), answers: map[string]*list.Element{}, asking: map[string]*question{}}
+	return &Verifier{metrics: m, probes: make(chan struct{}, maxProbes), answers: map[Key]*list.Element{}, asking: map[Key]*question{}}
 }
 
 // Remembered returns what is known of a key without asking anybody.
-func (v *Verifier) Remembered(key string) (Answer, bool) {
+func (v *Verifier) Remembered(key Key) (Answer, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.remembered(key, time.Now())
 }
 
-func (v *Verifier) remembered(key string, now time.Time) (Answer, bool) {
+func (v *Verifier) remembered(key Key, now time.Time) (Answer, bool) {
+	if a, ok := v.lookup(key, now); ok {
+		return a, true
+	}
+	return v.lookup(key.all(), now)
+}
+
+func (v *Verifier) lookup(key Key, now time.Time) (Answer, bool) {
 	e, ok := v.answers[key]
 	if !ok {
 		return Answer{}, false
 	}
 	one := e.Value.(*entry)
 	if !now.Before(one.until) {
-		v.recent.Remove(e)
-		delete(v.answers, key)
+		v.forget(key)
 		return Answer{}, false
 	}
 	v.recent.MoveToFront(e)
 	return one.answer, true
 }
 
-// Verify returns what is known of a key, which names a recipient and its next
-// hop. What is not remembered is asked for by probe, once for all who want to
-// know at the same time. It waits no longer than until ctx ends.
-func (v *Verifier) Verify(ctx context.Context, key string, probe Probe) Answer {
+// Verify returns what is known of a recipient. What is not remembered is asked for
+// by probe, once for all who want to know at the same time. It waits no longer
+// than until ctx ends, and a next hop that was silent for so long is not waited
+// for again so soon.
+func (v *Verifier) Verify(ctx context.Context, key Key, probe Probe) Answer {
 	v.mu.Lock()
 	if a, ok := v.remembered(key, time.Now()); ok {
 		v.mu.Unlock()
@@ -124,12 +140,16 @@ func (v *Verifier) Verify(ctx context.Context, key string, probe Probe) Answer {
 	case <-q.done:
 		return v.count(metrics.VerifiedAsked, q.answer)
 	case <-ctx.Done():
-		return v.count(metrics.VerifiedAsked, Answer{Reason: "its mail host has not answered in time"})
+		a := Answer{Silent: true, Reason: "its mail host has not answered in time"}
+		v.mu.Lock()
+		v.remember(key.all(), a, time.Now())
+		v.mu.Unlock()
+		return v.count(metrics.VerifiedAsked, a)
 	}
 }
 
 // ask finds out, and remembers it.
-func (v *Verifier) ask(key string, q *question, probe Probe) {
+func (v *Verifier) ask(key Key, q *question, probe Probe) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), probeTime, errors.New("it took too long to verify the recipient"))
 	defer cancel()
 	q.answer = probe(ctx)
@@ -137,11 +157,24 @@ func (v *Verifier) ask(key string, q *question, probe Probe) {
 	v.mu.Lock()
 	delete(v.asking, key)
 	v.remember(key, q.answer, time.Now())
+	if q.answer.Silent {
+		v.remember(key.all(), q.answer, time.Now())
+	} else {
+		v.forget(key.all())
+	}
 	v.mu.Unlock()
 	close(q.done)
 }
 
-func (v *Verifier) remember(key string, a Answer, now time.Time) {
+// forget drops what is remembered of a key.
+func (v *Verifier) forget(key Key) {
+	if e, ok := v.answers[key]; ok {
+		v.recent.Remove(e)
+		delete(v.answers, key)
+	}
+}
+
+func (v *Verifier) remember(key Key, a Answer, now time.Time) {
 	keep := keepUnknown
 	switch {
 	case a.Known && a.Exists:
@@ -149,6 +182,7 @@ func (v *Verifier) remember(key string, a Answer, now time.Time) {
 	case a.Known:
 		keep = keepMissing
 	}
+	v.forget(key)
 	for len(v.answers) >= maxAnswers {
 		last := v.recent.Back()
 		v.recent.Remove(last)
