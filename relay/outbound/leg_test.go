@@ -267,6 +267,9 @@ func TestManyRecipients(t *testing.T) {
 		"no limit": {"PIPELINING", nil, 1, 1},
 		"RCPTMAX":  {"LIMITS RCPTMAX=4", nil, 3, 1},
 		"both":     {"LIMITS RCPTMAX=4 MAILMAX=1", nil, 3, 3},
+		"552 to the fifth and on": {"PIPELINING", func(s *relaytest.Sink) {
+			s.Add(relaytest.Rule{Verb: "RCPT", First: 5, Last: 10, Action: relaytest.Action{Reply: "552 too many recipients"}})
+		}, 2, 1},
 		"452 to the fifth and on": {"PIPELINING", func(s *relaytest.Sink) {
 			s.Add(relaytest.Rule{Verb: "RCPT", First: 5, Last: 10, Action: relaytest.Action{Reply: "452 4.5.3 too many"}})
 		}, 2, 1},

@@ -139,8 +139,11 @@ func (a *attempt) turnedAway(f failure) ending {
 	return other
 }
 
+// tooMany reports whether a host has enough recipients for one transaction. By an
+// old mistake some say so with 552 (RFC 5321 §4.5.3.1.10).
 func tooMany(r smtp.Reply) bool {
-	return r.Code == 452 && (r.Enhanced == smtp.EnhancedCode{} || r.Enhanced == smtp.EnhancedCode{4, 5, 3})
+	class := r.Code / 100
+	return (r.Code == 452 || r.Code == 552) && (r.Enhanced == smtp.EnhancedCode{} || r.Enhanced == smtp.EnhancedCode{class, 5, 3})
 }
 
 func decided(r smtp.Reply) bool { return r.Code != 0 }
