@@ -86,6 +86,7 @@ type explainer struct {
 	client     policy.Client
 	from       smtp.Path
 	recipients []smtp.Path
+	connect    bool // whether hosts are to be greeted
 	size       int64
 }
 
@@ -93,7 +94,10 @@ func (e *explainer) read(q *control.Question) (err error) {
 	if len(q.Recipients) == 0 || len(q.Recipients) > 100 {
 		return control.BadQuestion("there must be 1 to 100 recipients")
 	}
-	e.client.Login, e.size = q.Login, q.Size
+	if q.Connect && len(q.Recipients) > 10 {
+		return control.BadQuestion("there must be 1 to 10 recipients whose hosts are to be greeted")
+	}
+	e.client.Login, e.size, e.connect = q.Login, q.Size, q.Connect
 	if q.Client != "" {
 		if e.client.Addr, err = netip.ParseAddr(q.Client); err != nil {
 			return control.BadQuestion("%.80q is not the IP address of a client", q.Client)
@@ -186,7 +190,7 @@ func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.Expla
 		path.Domain = e.config.Hostname
 	}
 	out.Class, _ = policyClasses(e.config).Sort(&policy.Mail{Sender: e.from, Recipients: []smtp.Path{path}, Client: e.client})
-	plan := e.relay.outbound.Explain(ctx, &queue.Envelope{ReversePath: e.from, Login: e.client.Login, Class: out.Class}, &queue.Recipient{Path: path})
+	plan := e.relay.outbound.Explain(ctx, &queue.Envelope{ReversePath: e.from, Login: e.client.Login, Class: out.Class}, &queue.Recipient{Path: path}, e.connect)
 	out.Destination = plan.Destination
 	if i := plan.Route.Index; i > 0 && i <= len(e.config.Routes) {
 		out.Route = fmt.Sprintf("route[%d]", i-1)
@@ -288,6 +292,7 @@ func (e *explainer) nextHop(leg outbound.PlannedLeg) control.ExplainedHop {
 		if h.Err != nil {
 			host.Error = smtp.Printable(h.Err.Error())
 		}
+		host.Session = greeting(h.Greeting)
 		out.Hosts = append(out.Hosts, host)
 	}
 	return out

@@ -33,7 +33,9 @@ func (p *program) explainCommand() *cobra.Command {
 configured, the next hops with the addresses that they have now, the security
 that each host must have and why (DANE, MTA-STS), whether the destination is
 paused, and when mail would be tried again; and which keys would sign it, if its
-author were of the sender's domain. Nobody is connected to.
+author were of the sender's domain. Nobody is connected to, unless --connect has
+each host greeted: EHLO, STARTTLS, its certificate, and QUIT. Nobody logs in for
+that, and it does not count in the limits of the next hop.
 
 The running waypost answers, by what it does with real mail. With --offline the
 configuration is asked instead, and what waits in a queue is not known.
@@ -59,6 +61,7 @@ would be temporary or not.`,
 	flags.StringVar(&e.question.Login, "login", "", "the `name` by which the client has logged in")
 	flags.StringVar(&e.size, "size", "", "the message's `size`, such as 30MB")
 	flags.BoolVar(&e.offline, "offline", false, "ask the configuration, not the running waypost")
+	flags.BoolVar(&e.question.Connect, "connect", false, "greet each host, and tell what it offers")
 	flags.BoolVar(&e.asJSON, "json", false, "one JSON object")
 	return cmd
 }
@@ -218,6 +221,27 @@ func (p *explanation) replies(all []control.ExplainedReply) {
 	}
 }
 
+// session tells what came of greeting a host.
+func (p *explanation) session(s *control.ExplainedSession) {
+	switch {
+	case s == nil:
+		return
+	case s.Error != "":
+		p.field("      Session", "none: %s", s.Error)
+		return
+	}
+	secured := s.TLS
+	if secured == "" {
+		secured = "in clear"
+	}
+	p.field("      Session", "%s, %s, in %s", s.Host, secured, time.Duration(s.Seconds*float64(time.Second)).Round(time.Millisecond))
+	p.field("        Offers", "%s", strings.Join(s.Extensions, ", "))
+	if c := s.Certificate; c != nil {
+		p.field("        Shows", "%s for %s, by %s, until %s", c.Subject, strings.Join(c.Names, " "), c.Issuer, c.Ends.Format(time.RFC3339))
+		p.field("        Key", "sha256:%s", c.SPKISHA256)
+	}
+}
+
 // pace tells how fast mail may leave.
 func (p *explanation) pace(s *control.ExplainedPace) {
 	if s == nil {
@@ -261,5 +285,6 @@ func (p *explanation) hop(h *control.ExplainedHop) {
 		if host.Error != "" {
 			p.field("      Error", "%s", host.Error)
 		}
+		p.session(host.Session)
 	}
 }

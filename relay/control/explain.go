@@ -18,6 +18,8 @@ type Question struct {
 	Login  string `json:"login,omitempty"`
 	// Size is how many octets it has.
 	Size int64 `json:"size,omitempty"`
+	// Connect has the hosts of the next hops greeted, of at most 10 recipients.
+	Connect bool `json:"connect,omitempty"`
 }
 
 // Explanation is the answer.
@@ -142,6 +144,31 @@ type ExplainedHost struct {
 	MTASTS string `json:"mta_sts,omitempty"`
 	// Error says why the host would not be used now.
 	Error string `json:"error,omitempty"`
+	// Session is what came of greeting it; left out where nobody did.
+	Session *ExplainedSession `json:"session,omitempty"`
+}
+
+// ExplainedSession is what came of greeting a host: EHLO and TLS, no login, QUIT.
+type ExplainedSession struct {
+	// Host is "name[address]:port"; left out when none took a connection.
+	Host       string   `json:"host,omitempty"`
+	Extensions []string `json:"extensions"`
+	// TLS is its version, cipher and what was proved; left out in clear.
+	TLS         string                `json:"tls,omitempty"`
+	Certificate *ExplainedCertificate `json:"certificate,omitempty"`
+	Seconds     float64               `json:"seconds"`
+	// Error says why no mail could have been sent; left out when some could.
+	Error string `json:"error,omitempty"`
+}
+
+// ExplainedCertificate is what a host showed.
+type ExplainedCertificate struct {
+	Subject string    `json:"subject"`
+	Names   []string  `json:"names"`
+	Issuer  string    `json:"issuer"`
+	Ends    time.Time `json:"ends"`
+	// SPKISHA256 is the digest of its public key, in hexadecimal.
+	SPKISHA256 string `json:"spki_sha256"`
 }
 
 // Explain asks what would become of a message. Nothing is sent or changed.

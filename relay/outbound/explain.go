@@ -43,11 +43,13 @@ type PlannedHost struct {
 	Protection tlspolicy.Protection
 	// Err says why the host would not be used.
 	Err error
+	// Greeting is what came of greeting it; nil where nobody did.
+	Greeting *Greeting
 }
 
-// Explain looks up what an attempt for r would look up, by the same steps, and
-// connects to nobody.
-func (o *Outbound) Explain(ctx context.Context, e *queue.Envelope, r *queue.Recipient) Plan {
+// Explain looks up what an attempt for r would look up, by the same steps. It
+// connects to nobody, unless the hosts are to be greeted.
+func (o *Outbound) Explain(ctx context.Context, e *queue.Envelope, r *queue.Recipient, greet bool) Plan {
 	m := &queue.Message{Envelope: *e}
 	a := newAttempt(o, m, &queue.Delivery{Destination: o.Destination(e, r), Recipients: []queue.Recipient{*r}})
 	p := Plan{Route: a.route, Destination: a.delivery.Destination}
@@ -55,7 +57,11 @@ func (o *Outbound) Explain(ctx context.Context, e *queue.Envelope, r *queue.Reci
 		p.Replies, p.ConfiguredReplies = o.repliesFor(r)
 	}
 	for i := range a.route.Via {
-		p.Legs = append(p.Legs, a.planLeg(ctx, a.hop(i)))
+		leg := a.planLeg(ctx, a.hop(i))
+		if greet {
+			a.greet(ctx, a.hop(i), &leg)
+		}
+		p.Legs = append(p.Legs, leg)
 	}
 	return p
 }

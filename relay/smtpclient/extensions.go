@@ -48,6 +48,35 @@ type Extensions struct {
 	Auth []string
 }
 
+// Names returns the keywords of what is offered and known here, with the limits.
+func (e *Extensions) Names() (all []string) {
+	for _, one := range []struct {
+		offered bool
+		name    string
+	}{
+		{e.Pipelining, "PIPELINING"}, {e.EightBitMIME, "8BITMIME"}, {e.SMTPUTF8, "SMTPUTF8"}, {e.DSN, "DSN"}, {e.STARTTLS, "STARTTLS"},
+		{e.EnhancedStatusCodes, "ENHANCEDSTATUSCODES"}, {e.Chunking, "CHUNKING"}, {e.BinaryMIME, "BINARYMIME"}, {e.RequireTLS, "REQUIRETLS"},
+		{e.Priority, "MT-PRIORITY"}, {e.DeliverBy, "DELIVERBY"},
+	} {
+		if one.offered {
+			all = append(all, one.name)
+		}
+	}
+	if e.Size {
+		all = append(all, strings.TrimSuffix("SIZE "+strconv.FormatInt(e.MaxSize, 10), " 0"))
+	}
+	if e.MaxRecipients > 0 {
+		all = append(all, "LIMITS RCPTMAX="+strconv.Itoa(e.MaxRecipients))
+	}
+	if e.MaxTransactions > 0 {
+		all = append(all, "LIMITS MAILMAX="+strconv.Itoa(e.MaxTransactions))
+	}
+	if len(e.Auth) > 0 {
+		all = append(all, "AUTH "+strings.Join(e.Auth, " "))
+	}
+	return all
+}
+
 // add takes one line of the reply to EHLO after the first. Keywords are
 // case-blind (RFC 5321 §4.1.1.1).
 func (e *Extensions) add(line string) {
