@@ -454,6 +454,13 @@ type Route struct {
 	// TLS is [TLSNone], [TLSOpportunistic], the default, [TLSRequired],
 	// [TLSVerified] or [TLSDANE].
 	TLS string `toml:"tls"`
+	// TLSPins are digests of public keys, "sha256:" and 64 hexadecimal digits, of
+	// which the certificate of a next hop must have one; see [ParsePin]. Default
+	// none.
+	TLSPins []string `toml:"tls_pins"`
+	// TLSCA names the PEM file of the authorities that are trusted in place of the
+	// system's where TLS is [TLSVerified]. Default "".
+	TLSCA string `toml:"tls_ca"`
 	// SourceAddresses are the addresses from which connections are made, one
 	// for each family at most. Default none: the system chooses.
 	SourceAddresses []string `toml:"source_addresses"`

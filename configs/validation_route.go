@@ -2,6 +2,7 @@ package configs
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,6 +28,7 @@ func (v *validation) routes() {
 		}
 		hops := v.hops(path+".via", r.Via)
 		v.routeTLS(path+".tls", r.TLS, hops)
+		v.pins(path, r)
 		v.credentials(path, r, hops)
 		v.sources(path+".source_addresses", r.SourceAddresses)
 		if r.Hello != "" {
@@ -135,6 +137,27 @@ func (v *validation) routeTLS(path, mode string, hops []Via) {
 		if hop.Scheme == ViaSMTPS && mode == TLSNone {
 			v.fail(path, "%q contradicts %q", mode, hop)
 		}
+	}
+}
+
+// pins checks whose certificates are taken.
+func (v *validation) pins(path string, r Route) {
+	for i, text := range r.TLSPins {
+		_, err := ParsePin(text)
+		v.check(index(path+".tls_pins", i), err)
+	}
+	if len(r.TLSPins) > 0 && r.TLS != TLSRequired && r.TLS != TLSVerified {
+		v.fail(path+".tls_pins", "needs tls %q or %q", TLSRequired, TLSVerified)
+	}
+	if r.TLSCA == "" {
+		return
+	}
+	if r.TLS != TLSVerified {
+		v.fail(path+".tls_ca", "needs tls %q", TLSVerified)
+	}
+	text, err := v.files.ReadFile(r.TLSCA)
+	if v.check(path+".tls_ca", err) && !x509.NewCertPool().AppendCertsFromPEM(text) {
+		v.fail(path+".tls_ca", "%s has no certificates in PEM", r.TLSCA)
 	}
 }
 

@@ -87,6 +87,19 @@ func routes(all []configs.Route) ([]route.Route, error) {
 	var list []route.Route
 	for i, c := range all {
 		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Sources: addresses(c.SourceAddresses), Hello: c.Hello, FailOver: c.FailoverOn}
+		for _, text := range c.TLSPins {
+			pin, err := configs.ParsePin(text)
+			if err != nil {
+				return nil, fmt.Errorf("route to %s: %w", c.To, err)
+			}
+			r.Pins = append(r.Pins, pin)
+		}
+		if c.TLSCA != "" {
+			var err error
+			if r.Roots, err = configs.ReadAuthorities(c.TLSCA); err != nil {
+				return nil, fmt.Errorf("route to %s: %w", c.To, err)
+			}
+		}
 		for _, s := range c.Via {
 			via, err := configs.ParseVia(s)
 			if err != nil {

@@ -119,7 +119,10 @@ func (o *Outbound) security(h hop, level route.TLS) (*tls.Config, smtpclient.TLS
 	config.ServerName = h.protection.ServerName
 	config.InsecureSkipVerify = level != route.Verified
 	// Not VerifyPeerCertificate, which resumed sessions pass by.
-	config.VerifyConnection = h.protection.Verify
+	config.VerifyConnection = h.pinned(h.protection.Verify)
+	if h.route.Roots != nil {
+		config.RootCAs = h.route.Roots
+	}
 	switch {
 	case h.leg.ImplicitTLS:
 		return config, smtpclient.TLSImplicit

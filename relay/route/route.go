@@ -3,6 +3,7 @@
 package route
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -43,6 +44,11 @@ type Route struct {
 	Via []Leg
 	// TLS is the security of all legs.
 	TLS TLS
+	// Pins are SHA-256 digests of public keys (SubjectPublicKeyInfo), of which a
+	// host's certificate must have one; empty asks for none.
+	Pins [][32]byte
+	// Roots are the authorities for [Verified]; nil is the system's.
+	Roots *x509.CertPool
 	// Account names what to log in with at the smarthosts, which is kept
 	// elsewhere; empty means no AUTH.
 	Account string
