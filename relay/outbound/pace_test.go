@@ -237,3 +237,27 @@ func (s *strictFor) Host(_ context.Context, h tlspolicy.Host) (tlspolicy.Protect
 	}
 	return p, nil
 }
+
+// BenchmarkSite drains what many domains at one provider have, over as many
+// connections as it takes, with and without room for more.
+func BenchmarkSite(b *testing.B) {
+	for _, most := range []int{1, 3, 20} {
+		b.Run(fmt.Sprintf("%d connections", most), func(b *testing.B) {
+			const domains = 20
+			s := relaytest.NewSink(b, "127.0.0.5:0", relaytest.WithCounting(), relaytest.WithExtensions("PIPELINING", "CHUNKING"))
+			n, m := &network{}, metrics.New(nil)
+			n.put("192.0.2.1", dialSink(s))
+			o := start(b, n, crowd(domains), func(o *Options) {
+				o.Metrics, o.Pacer = m, pace.New(pace.Options{Default: pace.Bounds{MaxConnections: most}, Metrics: m})
+			})
+			each := b.N/domains + 1
+			run := fill(b, o, domains, each)
+			b.ResetTimer()
+			stop := run()
+			s.Wait(domains * each)
+			b.StopTimer()
+			b.ReportMetric(float64(domains*each)/b.Elapsed().Seconds(), "messages/s")
+			stop()
+		})
+	}
+}
