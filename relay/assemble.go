@@ -55,7 +55,8 @@ func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 	}
 	rules, common := paces(c)
 	return outbound.New(outbound.Options{
-		Hostname: c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort), Resolver: dns,
+		Dialogues: r.dialogues,
+		Hostname:  c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort), Resolver: dns,
 		Security:     tlspolicy.New(security),
 		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
 		Families: families(c.Delivery.AddressFamily), Accounts: accounts(c), Replies: replies(c.Replies),

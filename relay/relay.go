@@ -47,6 +47,7 @@ import (
 	"waypost/relay/alias"
 	"waypost/relay/auth"
 	"waypost/relay/control"
+	"waypost/relay/dialogue"
 	"waypost/relay/dkim"
 	"waypost/relay/drop"
 	"waypost/relay/inbound"
@@ -70,6 +71,8 @@ const ControlSocket = "control.sock"
 type Options struct {
 	// Log receives everything; nil discards it.
 	Log *slog.Logger
+	// Level is that of Log, where it can be changed for a while; nil where not.
+	Level *slog.LevelVar
 	// Load loads the configuration again, for Reload. Nil makes that an error.
 	Load func() (*configs.Config, error)
 	// Reloaded is called after each reload that has changed to a
@@ -85,18 +88,19 @@ type Options struct {
 
 // Relay is the whole service.
 type Relay struct {
-	config   *configs.Config
-	log      *slog.Logger
-	tap      *tap.Tap // what log goes through
-	registry *prometheus.Registry
-	metrics  *metrics.Metrics
-	queue    *queue.Queue
-	outbound *outbound.Outbound
-	http     net.Listener // nil when metrics are off
-	control  net.Listener
-	drop     *drop.Collector
-	given    []*net.TCPListener // that nothing has taken
-	options  Options
+	config    *configs.Config
+	log       *slog.Logger
+	tap       *tap.Tap // what log goes through
+	dialogues *dialogue.Hub
+	registry  *prometheus.Registry
+	metrics   *metrics.Metrics
+	queue     *queue.Queue
+	outbound  *outbound.Outbound
+	http      net.Listener // nil when metrics are off
+	control   net.Listener
+	drop      *drop.Collector
+	given     []*net.TCPListener // that nothing has taken
+	options   Options
 
 	backend atomic.Pointer[inbound.Backend] // of the configuration of now
 	keys    atomic.Pointer[dkim.Set]        // the same
@@ -135,7 +139,7 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 		o.Log.Warn("storage", "warning", smtp.Printable(warning))
 	}
 	watched := tap.New(o.Log.Handler())
-	r := &Relay{config: c, log: slog.New(watched), tap: watched, registry: prometheus.NewRegistry(), options: o, given: slices.Clone(o.Sockets), fatal: make(chan error, 1)}
+	r := &Relay{config: c, log: slog.New(watched), tap: watched, dialogues: dialogue.New(), registry: prometheus.NewRegistry(), options: o, given: slices.Clone(o.Sockets), fatal: make(chan error, 1)}
 	r.metrics = metrics.New(r.registry)
 	for _, p := range Check(c) {
 		r.log.Error("configuration", "problem", p.String())
@@ -202,7 +206,8 @@ func (r *Relay) openListeners() error {
 
 func (r *Relay) newServer(c *configs.Config, l configs.Listener, backend smtpserver.Backend, secure *tls.Config) *smtpserver.Server {
 	return smtpserver.New(smtpserver.Options{
-		Hostname: c.Hostname, Backend: backend, TLS: secure, TLSMode: tlsMode(l.TLS),
+		Dialogues: r.dialogues,
+		Hostname:  c.Hostname, Backend: backend, TLS: secure, TLSMode: tlsMode(l.TLS),
 		Auth: authMode(l.Auth), AuthInClear: l.AuthWithoutTLS, Extensions: extensions(c, l),
 		ProxyFrom: networks(l.ProxyProtocolFrom), XClientFrom: networks(l.XClientFrom),
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
@@ -233,7 +238,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer stopSide()
 	r.side.Go(func() { r.drop.Run(ctx) })
 	r.side.Go(func() {
-		r.fail(control.Serve(sideCtx, r.control, control.Service{Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Log: r.tap, Metrics: r.registry}))
+		r.fail(control.Serve(sideCtx, r.control, control.Service{Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Log: r.tap, Metrics: r.registry, Dialogues: r.dialogues, Level: r.options.Level}))
 	})
 	if r.http != nil {
 		r.side.Go(func() { r.fail(metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.queue.Ready))) })

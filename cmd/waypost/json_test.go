@@ -27,7 +27,7 @@ var jsonOf = map[string]string{
 	"waypost queue retry": "Changed, and with --dry-run Counted", "waypost queue hold": "Changed, and with --dry-run Counted",
 	"waypost queue release": "Changed, and with --dry-run Counted", "waypost queue remove": "Changed, and with --dry-run Counted",
 	"waypost queue bounce": "Changed, and with --dry-run Counted", "waypost queue reroute": "Changed, and with --dry-run Counted",
-	"waypost trace": "a Message for each one, and with --follow a Followed for each event", "waypost top": "a Top for each interval",
+	"waypost trace": "a Message for each one, and with --follow a Followed for each event", "waypost top": "a Top for each interval", "waypost debug": "a Debugged for each line",
 	"waypost explain": "Explanation", "waypost reload": "Reloaded",
 	"waypost bench": "an array of benchReport", "waypost dkim check": "a checkedKey for each key", "waypost user list": "a listedUser for each user",
 }
@@ -45,7 +45,7 @@ type field struct{ name, kind, doc string }
 func structures(t *testing.T) map[string]*structure {
 	t.Helper()
 	all := map[string]*structure{}
-	for _, dir := range []string{".", "internal/bench", "../../relay/control"} {
+	for _, dir := range []string{".", "internal/bench", "../../relay/control", "../../relay/dialogue"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)

@@ -66,7 +66,7 @@ func (p *program) serve(ctx context.Context) error {
 		return &codedError{exitConfig, err}
 	}
 	r, err := relay.New(c, relay.Options{
-		Log: log, Load: p.config, Reloaded: func(c *configs.Config) { level.Set(logLevel(c.Log)) },
+		Log: log, Level: level, Load: p.config, Reloaded: func(c *configs.Config) { level.Set(logLevel(c.Log)) },
 		Reloading: manager.reloading, Sockets: sockets,
 	})
 	if err != nil {

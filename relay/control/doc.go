@@ -17,6 +17,7 @@
 //	GET  /v1/stats                     → Stats
 //	GET  /v1/health                    → Health
 //	POST /v1/trace                     TraceRequest → Trace
+//	POST /v1/debug                     DebugRequest → Debugged…, until its time is over
 //	POST /v1/top                       TopRequest → Top…, without end
 //	POST /v1/follow                    TraceRequest → Followed…, until it ends
 //	POST /v1/explain                   Question → Explanation

@@ -93,6 +93,7 @@ func newHandler(q adminQueue, s Service) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/follow", h.follow)
 	mux.HandleFunc("POST /v1/top", h.top)
+	mux.HandleFunc("POST /v1/debug", (&debugger{dialogues: s.Dialogues, level: s.Level}).debug)
 	answer("GET /v1/health", h.health)
 	mux.HandleFunc("POST /v1/count", h.count)
 	mux.HandleFunc("POST /v1/sort", h.sort)

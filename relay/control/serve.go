@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"waypost/metrics"
 	"waypost/queue"
+	"waypost/relay/dialogue"
 	"waypost/relay/tap"
 )
 
@@ -33,6 +35,12 @@ type Service struct {
 	Log *tap.Tap
 	// Metrics are those of the relay; nil is a waypost that does not run.
 	Metrics prometheus.Gatherer
+	// Dialogues are where sessions can be read along in; nil is a waypost that
+	// does not run.
+	Dialogues *dialogue.Hub
+	// Level is that of the log, where it can be changed for a while; nil where
+	// not.
+	Level *slog.LevelVar
 }
 
 // Serve answers on ln with what s has until ctx is done; then it closes ln,

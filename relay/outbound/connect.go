@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"strings"
 	"time"
 
 	"waypost/metrics"
@@ -74,7 +75,9 @@ func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc n
 	o.Metrics.OutboundConnections.Inc()
 	config, policy := o.security(h, level)
 	h.present(config)
+	talk := o.Dialogues.Host(to.name(host), host, h.leg.String(), strings.TrimPrefix(h.leg.String(), "mx:"))
 	client, err := smtpclient.New(ctx, nc, smtpclient.Options{
+		Talk:     talk,
 		Hostname: cmp.Or(h.route.Hello, o.Hostname), LMTP: h.leg.LMTP, Timeouts: o.Timeouts,
 		TLS: config, TLSPolicy: policy,
 		Username: h.login.Username, Password: h.login.Password, Token: h.login.Token, Mechanism: h.login.Mechanism,

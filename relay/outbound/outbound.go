@@ -15,6 +15,7 @@ import (
 	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/account"
+	"waypost/relay/dialogue"
 	"waypost/relay/pace"
 	"waypost/relay/reply"
 	"waypost/relay/route"
@@ -40,6 +41,8 @@ type Security interface {
 
 // Options configures an Outbound. Hostname, Routes and Resolver are required.
 type Options struct {
+	// Dialogues records the sessions that somebody reads along in; nil none.
+	Dialogues *dialogue.Hub
 	// Hostname is our name in EHLO.
 	Hostname string
 	Routes   *route.Table

@@ -42,6 +42,8 @@ func (t *transfer) together(first, next int) error {
 		return t.unreadable(err)
 	}
 	t.sent = true
+	t.c.record(StageMail)
+	t.recordChunk(" LAST")
 	if err := t.c.write(StageContent, group); err != nil {
 		return err // the end of the chunk did not leave
 	}
@@ -99,6 +101,14 @@ func appendChunk(b []byte, n int64) []byte {
 // half a message that it believes to be whole.
 const lastChunk = "BDAT 0 LAST\r\n"
 
+// recordChunk tells who reads along that the content leaves as one chunk.
+func (t *transfer) recordChunk(end string) {
+	if talk := t.c.options.Talk; talk != nil {
+		talk.Command(true, string(appendChunk(nil, t.tx.Size))+end)
+		talk.Note("content")
+	}
+}
+
 // chunk sends the content as one chunk, whose length is known, and then the last
 // one, and reads the replies. A block is written only once the next one was
 // read: the end not before the content has proved to be whole.
@@ -107,6 +117,7 @@ func (t *transfer) chunk() error {
 	defer blocks.Put(buffers)
 	lines := lineChecker{off: t.tx.Binary}
 	left := t.tx.Size
+	t.recordChunk("")
 	block, ended, err := t.fill(append(appendChunk(buffers[0][:0], t.tx.Size), "\r\n"...), &lines, &left)
 	for turn := 1; err == nil; turn++ {
 		var next []byte

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -109,9 +110,11 @@ func (c *Client) Quit() {
 	if _, err := io.WriteString(c.wire.conn, "QUIT\r\n"); err != nil {
 		return
 	}
+	c.options.Talk.Command(true, "QUIT")
 	if _, err := c.replies.read(); err != nil {
 		return
 	}
+	c.heardReply()
 	if t, ok := c.wire.conn.(*tls.Conn); ok {
 		_ = t.CloseWrite() // the host reads, or it would not have replied
 	}
@@ -144,7 +147,35 @@ func (c *Client) exchange(stage Stage) (code int, err error) {
 }
 
 // send writes what stands in c.out.
-func (c *Client) send(stage Stage) error { return c.write(stage, c.out) }
+func (c *Client) send(stage Stage) error {
+	c.record(stage)
+	return c.write(stage, c.out)
+}
+
+// record tells who reads along what commands are about to be written.
+func (c *Client) record(stage Stage) {
+	if c.options.Talk == nil {
+		return
+	}
+	for line := range strings.Lines(string(c.out)) {
+		// RFC 4954 §4: a line of AUTH that is no command is a response.
+		if stage == StageAuth && !strings.HasPrefix(line, "AUTH ") {
+			c.options.Talk.Secret(true)
+		} else {
+			c.options.Talk.Command(true, line)
+		}
+	}
+}
+
+// heardReply tells who reads along what was replied.
+func (c *Client) heardReply() {
+	if c.options.Talk == nil {
+		return
+	}
+	for line := range strings.Lines(string(c.replies.reply().AppendWire(nil))) {
+		c.options.Talk.Reply(false, strings.TrimRight(line, "\r\n"))
+	}
+}
 
 // write writes p, within the limit of the stage.
 func (c *Client) write(stage Stage, p []byte) error {
@@ -167,6 +198,7 @@ func (c *Client) receive(stage Stage) (code int, err error) {
 		return 0, c.failure(stage, fmt.Errorf("wait for reply: %w", err))
 	}
 	c.heard = time.Now()
+	c.heardReply()
 	if code == 421 {
 		c.over.Store(true)
 		return code, c.refused(stage)
@@ -197,6 +229,7 @@ func (c *Client) misplaced(stage Stage) *Error {
 // failure returns the error for something that ends the session.
 func (c *Client) failure(stage Stage, err error) *Error {
 	c.over.Store(true)
+	c.options.Talk.Note("session fails: " + err.Error())
 	if cause := c.wire.cancelled(); cause != nil {
 		err = cause // the deadline in the past was only the means
 	}

@@ -97,5 +97,7 @@ func (c *Client) handshake() error {
 		return c.failure(StageHandshake, err)
 	}
 	c.wire.conn = conn
+	state := conn.ConnectionState()
+	c.options.Talk.Note(tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
 	return nil
 }

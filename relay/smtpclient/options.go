@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"time"
+
+	"waypost/relay/dialogue"
 )
 
 // TLSPolicy says when a session uses STARTTLS. Whether the host's certificate
@@ -43,6 +45,8 @@ type Options struct {
 	// Hostname is our own name, the argument of EHLO: a fully qualified name
 	// or an address literal (RFC 5321 §4.1.4). Required.
 	Hostname string
+	// Talk records the session for who reads along; nil for nobody.
+	Talk *dialogue.Session
 	// LMTP says that the host speaks LMTP (RFC 2033): it is greeted with LHLO,
 	// and says after the content what became of each recipient.
 	LMTP bool

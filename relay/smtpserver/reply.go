@@ -17,7 +17,13 @@ var noCode = code{}
 
 // reply queues one reply; it leaves with the next read or flush.
 func (s *session) reply(number int, enhanced code, lines ...string) {
+	before := len(s.out)
 	s.out = smtp.Reply{Code: number, Enhanced: enhanced, Lines: lines}.AppendWire(s.out)
+	if s.talk != nil {
+		for line := range strings.Lines(string(s.out[before:])) {
+			s.talk.Reply(true, strings.TrimRight(line, "\r\n"))
+		}
+	}
 }
 
 // complain refuses a command for its syntax or its place.

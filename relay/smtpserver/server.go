@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"waypost/metrics"
+	"waypost/relay/dialogue"
 )
 
 // TLSMode says what a listener does about TLS.
@@ -29,6 +30,8 @@ type Options struct {
 	// Hostname is our name in the greeting.
 	Hostname string
 	Backend  Backend
+	// Dialogues records the sessions that somebody reads along in; nil none.
+	Dialogues *dialogue.Hub
 	// TLS is needed for every mode but TLSNone.
 	TLS     *tls.Config
 	TLSMode TLSMode

@@ -12,6 +12,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"waypost/metrics"
+	"waypost/relay/dialogue"
 )
 
 // Bounds on what a client may do without getting anywhere.
@@ -39,7 +40,8 @@ type session struct {
 	client  xclient
 	counted claim
 
-	backend  gosmtp.Session // nil before EHLO
+	talk     *dialogue.Session // nil where nobody reads along
+	backend  gosmtp.Session    // nil before EHLO
 	hello    string
 	extended bool
 	tx       transaction
@@ -138,6 +140,7 @@ func (s *session) flush() error {
 // serve runs the session to its end.
 func (s *session) serve() {
 	defer s.nc.Close()
+	defer func() { s.talk.Note("session ends") }()
 	defer s.logout()
 	defer s.recover()
 	if s.open() != nil {
@@ -169,6 +172,7 @@ func (s *session) open() error {
 		s.counted = counted
 	}
 	s.server.Metrics.Sessions.Inc()
+	s.talk = s.server.Dialogues.Client(s.addr)
 	if s.server.TLSMode == TLSImplicit {
 		if err := s.handshake(); err != nil {
 			return err
@@ -213,6 +217,9 @@ func (s *session) step() error {
 	case looksLikeHTTP(line):
 		return s.dismiss(554, code{5, 5, 1}, "This is not a web server", metrics.RefusedProtocol)
 	}
+	if s.talk != nil {
+		s.talk.Command(false, string(line))
+	}
 	verb, arg, ok := splitCommand(line)
 	if !ok {
 		return s.complain(500, code{5, 5, 2}, "Control character in command", metrics.RefusedSyntax)
@@ -254,6 +261,7 @@ func (s *session) readCommand() ([]byte, error) {
 // readLine waits for a line that is no command, of at most limit octets.
 func (s *session) readLine(limit int) ([]byte, error) {
 	s.conn.SetReadDeadline(time.Now().Add(s.server.IdleTimeout))
+	s.talk.Secret(false) // only AUTH has such lines
 	return s.in.line(limit)
 }
 

@@ -69,12 +69,14 @@ func (s *session) handshake() error {
 	conn := tls.Server(s.nc, s.server.TLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		s.server.Metrics.TLSHandshakes.WithLabelValues(metrics.DirectionIn, metrics.TLSFailed).Inc()
+		s.talk.Note("TLS handshake failed: " + err.Error())
 		s.server.Log.Info("TLS handshake failed", "client", s.addr.String(), "error", err.Error())
 		return err
 	}
 	state := conn.ConnectionState()
 	s.server.Metrics.TLSHandshakes.WithLabelValues(metrics.DirectionIn, metrics.TLSVersion(state.Version)).Inc()
 	s.conn, s.state = conn, &state
+	s.talk.Note(tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite))
 	// A new input: whatever came in clear is not looked at (RFC 3207 §4.2).
 	s.in = newInput(s, s.server.buffers)
 	return nil
