@@ -634,4 +634,7 @@ type Log struct {
 	// Level is the least that is logged: [LevelDebug], [LevelInfo], the default,
 	// [LevelWarn] or [LevelError].
 	Level string `toml:"level"`
+	// Pseudonyms replaces the local parts of addresses in what is logged.
+	// Default false.
+	Pseudonyms bool `toml:"pseudonyms"`
 }

@@ -17,7 +17,7 @@ import (
 // listed may not exist.
 var allowed = map[string][]string{
 	"cmd/waypost": {"cmd/waypost/internal/bench", "cmd/waypost/internal/sendmail", "cmd/waypost/internal/sink", "cmd/waypost/internal/terminal",
-		"configs", "metrics", "queue", "relay", "relay/alias", "relay/auth", "relay/certs", "relay/control", "relay/dialogue", "relay/dkim", "relay/drop", "relay/smtp"},
+		"configs", "metrics", "queue", "relay", "relay/alias", "relay/auth", "relay/certs", "relay/control", "relay/dialogue", "relay/dkim", "relay/drop", "relay/pseudonym", "relay/smtp"},
 	"cmd/waypost/internal/bench":    {},
 	"cmd/waypost/internal/sendmail": {"relay/drop", "relay/smtp"},
 	"cmd/waypost/internal/sink":     {"cmd/waypost/internal/terminal", "relay/smtp"},
@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"relay/certs":      {"relay/watch"},
 	"relay/control":    {"metrics", "queue", "relay/dialogue", "relay/smtp", "relay/tap"},
 	"relay/dkim":       {"metrics", "relay/message", "relay/sevenbit", "relay/smtp", "relay/watch"},
-	"relay/dialogue":   {},
+	"relay/dialogue":   {"relay/pseudonym"},
 	"relay/drop":       {},
 	"relay/dane":       {"resolver"},
 	"relay/dsn":        {"relay/message", "relay/smtp"},
@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"relay/outbound":   {"metrics", "queue", "resolver", "relay/account", "relay/dialogue", "relay/pace", "relay/reply", "relay/route", "relay/sevenbit", "relay/smtp", "relay/smtpclient", "relay/tlspolicy"},
 	"relay/pace":       {"metrics", "relay/smtp"},
 	"relay/policy":     {"relay/rate", "relay/smtp"},
+	"relay/pseudonym":  {},
 	"relay/rate":       {},
 	"relay/recipient":  {"metrics", "queue", "relay/policy", "relay/smtp", "relay/watch"},
 	"relay/relaytest":  {},

@@ -51,3 +51,15 @@ func TestLogOnTerminalIsText(t *testing.T) {
 		t.Errorf("got %q, %v, want text", line, err)
 	}
 }
+
+func TestLogWithPseudonyms(t *testing.T) {
+	for _, format := range []string{configs.FormatJSON, configs.FormatText} {
+		var out strings.Builder
+		log := newLogger(&out, configs.Log{Format: format, Pseudonyms: true}, slog.LevelInfo)
+		log.With("from", "bob@example.org").Info("delivery", "rcpt", "carol@b.test", "reply", "550 <carol@b.test>: no", "queue_id", "6H0AW8Q780000", "n", 1)
+		got := out.String()
+		if strings.Contains(got, "bob") || strings.Contains(got, "carol") || strings.Count(got, "@b.test") != 2 || strings.Count(got, "user-") != 3 || !strings.Contains(got, "6H0AW8Q780000") {
+			t.Errorf("%s: got %q", format, got)
+		}
+	}
+}

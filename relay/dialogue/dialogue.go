@@ -10,17 +10,14 @@
 package dialogue
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"waypost/relay/pseudonym"
 )
 
 // maxKept bounds, in lines, what a session keeps until it is wanted.
@@ -65,15 +62,11 @@ type Hub struct {
 	numbers atomic.Uint64
 	mu      sync.Mutex
 	readers []*Reader
-	secret  []byte // of pseudonyms
+	names   *pseudonym.Maker
 }
 
 // New returns a Hub.
-func New() *Hub {
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // it never fails
-	return &Hub{secret: secret}
-}
+func New() *Hub { return &Hub{names: pseudonym.New()} }
 
 // Reader reads along.
 type Reader struct {
@@ -201,16 +194,9 @@ func (s *Session) add(l Line) {
 	}
 }
 
-// localPart is that of an address in angle brackets.
-var localPart = regexp.MustCompile(`<("(?:[^"\\]|\\.)*"|[^<>@"]+)@`)
-
 func (r *Reader) tell(l Line) {
 	if r.filter.Pseudonyms {
-		l.Text = localPart.ReplaceAllStringFunc(l.Text, func(found string) string {
-			mac := hmac.New(sha256.New, r.hub.secret)
-			mac.Write([]byte(strings.ToLower(found)))
-			return "<user-" + hex.EncodeToString(mac.Sum(nil)[:5]) + "@"
-		})
+		l.Text = r.hub.names.Text(l.Text)
 	}
 	select {
 	case r.lines <- l:
