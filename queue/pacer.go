@@ -11,8 +11,8 @@ import (
 type Pacer interface {
 	// Admit asks for an attempt at a destination to start. When it may not, again
 	// is called with the destination's name, from another goroutine, once it is
-	// worth asking anew.
-	Admit(destination string, again func(destination string)) (Pass, bool)
+	// worth asking anew. It reports whether somebody will.
+	Admit(destination string, again func(destination string) bool) (Pass, bool)
 	// Why says what a destination waits for that was not admitted.
 	Why(destination string) string
 }
@@ -58,14 +58,20 @@ func (s *schedule) admit(d *destination) (Pass, bool) {
 	return pass, ok
 }
 
-// readmit has a destination ask again.
-func (s *schedule) readmit(name string) {
+// readmit has a destination ask again, and reports whether it will: what waited may
+// have gone by another pass.
+func (s *schedule) readmit(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d := s.destinations[name]; d != nil && d.waits {
+	d := s.destinations[name]
+	if d == nil {
+		return false
+	}
+	if d.waits {
 		d.waits = false
 		s.place(d)
 	}
+	return d.lined > 0
 }
 
 // renew asks for another attempt for a worker.

@@ -14,12 +14,12 @@ type pacedWorld struct {
 	mu      sync.Mutex
 	passes  int
 	line    []string
-	again   func(string)
+	again   func(string) bool
 	ended   int
 	refused int
 }
 
-func (w *pacedWorld) Admit(name string, again func(string)) (Pass, bool) {
+func (w *pacedWorld) Admit(name string, again func(string) bool) (Pass, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.again = again

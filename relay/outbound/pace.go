@@ -19,7 +19,7 @@ import (
 var _ queue.Pacer = (*Outbound)(nil)
 
 // Admit asks for an attempt to start; see [queue.Pacer].
-func (o *Outbound) Admit(destination string, again func(string)) (queue.Pass, bool) {
+func (o *Outbound) Admit(destination string, again func(string) bool) (queue.Pass, bool) {
 	if pass, ok := o.Pacer.Admit(destination, again); ok {
 		return pass, true
 	}

@@ -166,7 +166,7 @@ func TestBoundsOfASite(t *testing.T) {
 		o := start(t, n, one(), func(o *Options) {
 			o.Pacer = pace.New(pace.Options{Default: pace.Bounds{MessagesPerConnection: 4, RecipientsPerMessage: 2}})
 		})
-		pass, ok := o.Admit("b.example", func(string) {})
+		pass, ok := o.Admit("b.example", func(string) bool { return true })
 		if !ok {
 			t.Fatal("not admitted")
 		}
@@ -199,7 +199,7 @@ func TestNotShared(t *testing.T) {
 		o := start(t, n, z, func(o *Options) { o.Security = secured })
 		send := func(domain string) {
 			t.Helper()
-			pass, ok := o.Admit(domain, func(string) {})
+			pass, ok := o.Admit(domain, func(string) bool { return true })
 			if !ok {
 				t.Fatal("not admitted")
 			}

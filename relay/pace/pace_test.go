@@ -3,6 +3,7 @@ package pace
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,10 +23,11 @@ type callers struct {
 	all []string
 }
 
-func (c *callers) again(name string) {
+func (c *callers) again(name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all = append(c.all, name)
+	return !strings.HasPrefix(name, "gone")
 }
 
 func (c *callers) called() []string {
@@ -42,7 +44,7 @@ func at(host string) Hop { return Hop{Domain: "d.example", Hosts: []string{host}
 // admitted admits a destination and moves it.
 func admitted(t *testing.T, p *Pacer, name string, h Hop) *Pass {
 	t.Helper()
-	pass, ok := p.Admit(name, func(string) {})
+	pass, ok := p.Admit(name, func(string) bool { return true })
 	if !ok || !pass.Move(h) {
 		t.Fatalf("%s was not admitted", name)
 	}
@@ -59,13 +61,13 @@ func TestWindowGrowsAndShrinks(t *testing.T) {
 		for range firstWindow {
 			all = append(all, admitted(t, p, "d", at("mx")))
 		}
-		if _, ok := p.Admit("d", func(string) {}); ok || window() != firstWindow {
+		if _, ok := p.Admit("d", func(string) bool { return true }); ok || window() != firstWindow {
 			t.Fatalf("window %d", window())
 		}
 		for range 20 {
 			all[0].Succeed()
 			for {
-				pass, ok := p.Admit("d", func(string) {})
+				pass, ok := p.Admit("d", func(string) bool { return true })
 				if !ok {
 					break
 				}
@@ -199,6 +201,33 @@ func TestLine(t *testing.T) {
 	})
 }
 
+// TestGone: the place of who has nothing to do any more goes to the next at once.
+func TestGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Options{Default: Bounds{MaxConnections: 1}})
+		var c callers
+		first := admitted(t, p, "a", at("mx"))
+		for _, name := range []string{"gone 1", "gone 2", "b"} {
+			pass, ok := p.Admit(name, c.again)
+			if !ok || pass.Move(at("mx")) {
+				t.Fatalf("%s got the place of another", name)
+			}
+			if _, ok := p.Admit(name, c.again); ok {
+				t.Fatalf("%s got the place of another", name)
+			}
+		}
+		first.End()
+		if got := c.called(); len(got) != 3 || got[2] != "b" {
+			t.Errorf("called %v at once, want all of them", got)
+		}
+		if pass, ok := p.Admit("b", c.again); !ok {
+			t.Error("b was called for nothing")
+		} else {
+			pass.End()
+		}
+	})
+}
+
 // TestAgain: alone, a destination keeps its place from message to message.
 func TestAgain(t *testing.T) {
 	p := New(Options{Default: Bounds{MaxConnections: 1, Messages: []Rate{{3, time.Hour}}}})
@@ -223,7 +252,7 @@ func TestRates(t *testing.T) {
 				var sent []time.Time
 				begin := time.Now()
 				for len(sent) < 3*int(rate.Max)+1 {
-					pass, ok := p.Admit("a", func(name string) { ready <- name })
+					pass, ok := p.Admit("a", func(name string) bool { ready <- name; return true })
 					if !ok {
 						<-ready
 						continue
@@ -280,7 +309,7 @@ func TestRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Options{Default: Bounds{MaxConnections: 1}})
 		ready := make(chan string, 100)
-		again := func(name string) { ready <- name }
+		again := func(name string) bool { ready <- name; return true }
 		first := admitted(t, p, "first", at("mx"))
 		for i := range 50 {
 			if pass, ok := p.Admit(fmt.Sprint(i), again); !ok || pass.Move(at("mx")) {

@@ -35,7 +35,7 @@ type Pacer struct {
 	common  Bounds
 	sites   map[string]*site
 	homes   map[string]home // of destinations
-	again   func(destination string)
+	again   func(destination string) bool
 	swept   time.Time
 }
 
@@ -75,7 +75,7 @@ func (p *Pacer) SetRules(rules []*Rule, common Bounds) {
 		s.arm(time.Now(), time.Time{})
 		if all := slices.Collect(maps.Keys(s.inLine)); len(all) > 0 {
 			p.waiting(-len(all))
-			p.callAll(all)
+			p.callAll(s, all)
 		}
 		s.line.Init()
 		s.inLine, s.invited = nil, nil
@@ -84,8 +84,8 @@ func (p *Pacer) SetRules(rules []*Rule, common Bounds) {
 
 // Admit asks for an attempt at a destination to begin. When it may not, again is
 // called with the destination's name as soon as it is its turn, from another
-// goroutine; always give the same function.
-func (p *Pacer) Admit(destination string, again func(destination string)) (*Pass, bool) {
+// goroutine, and reports whether Admit will be; always give the same function.
+func (p *Pacer) Admit(destination string, again func(destination string) bool) (*Pass, bool) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -158,12 +158,18 @@ func (p *Pacer) forget(s *site) {
 	}
 }
 
-// callAll calls destinations, whoever holds which lock.
-func (p *Pacer) callAll(names []string) {
+// callAll calls destinations, whoever holds which lock. The place of one that does
+// not want it any more goes to the next in line.
+func (p *Pacer) callAll(s *site, names []string) {
 	again := p.again
 	go func() {
 		for _, name := range names {
-			again(name)
+			if !again(name) {
+				p.mu.Lock()
+				delete(s.invited, name)
+				s.call(time.Now())
+				p.mu.Unlock()
+			}
 		}
 	}()
 }

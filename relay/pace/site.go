@@ -149,7 +149,7 @@ func (s *site) call(now time.Time) {
 		names = append(names, name)
 	}
 	if len(names) > 0 {
-		s.pacer.callAll(names)
+		s.pacer.callAll(s, names)
 	}
 	// Who does not come within inviteFor loses the place.
 	if over := now.Add(inviteFor); len(s.invited) > 0 && s.line.Len() > 0 && (next.IsZero() || over.Before(next)) {
