@@ -73,10 +73,11 @@ func (s *store) usage() (size, free int64) {
 	return info.Size(), int64(stats.FreePageN+stats.PendingPageN) * int64(os.Getpagesize())
 }
 
-// hollow reports whether a compaction is worth its while.
+// hollow reports whether a compaction is worth its while: the index takes at most
+// one and a half times what is in it, unless it is small.
 func (s *store) hollow() bool {
 	size, free := s.usage()
-	return size > hollowFrom && free > size/2 && time.Now().UnixNano() > s.compactNext.Load()
+	return size > hollowFrom && free > size/3 && time.Now().UnixNano() > s.compactNext.Load()
 }
 
 // enoughRoom reports whether a copy of what is in use leaves more free on the

@@ -236,9 +236,18 @@ func TestProvenDestinationsHaveTheirLane(t *testing.T) {
 // However much waits for a dead destination, it costs one attempt per interval
 // and no write; and when it is back, everything flows at once over as many
 // connections as it may have.
+//
+// WAYPOST_TEST_BACKLOG=1000000 makes it as many messages.
 func TestBacklogOfADeadDestination(t *testing.T) {
+	messages := 20_000
+	if s := os.Getenv("WAYPOST_TEST_BACKLOG"); s != "" {
+		var err error
+		if messages, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
 	synctest.Test(t, func(t *testing.T) {
-		const messages, perDest = 20_000, 20
+		const perDest = 20
 		var mu sync.Mutex
 		dead, attempts, running_, most := true, 0, 0, 0
 		w := &world{}
@@ -291,7 +300,7 @@ func TestBacklogOfADeadDestination(t *testing.T) {
 			}
 		}
 		// One attempt finds that it is back, then there are twenty at a time.
-		time.Sleep(messages/perDest*100*time.Millisecond + 2*time.Second)
+		time.Sleep(time.Duration(messages/perDest)*100*time.Millisecond + 2*time.Second)
 		synctest.Wait()
 		if s := q.Stats(); s.Messages > 1 || most != perDest { // the first one has its own, later time
 			t.Errorf("%d messages left, %d connections at most", s.Messages, most)
