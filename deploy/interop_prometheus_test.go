@@ -275,7 +275,8 @@ func certificate(t *testing.T, ca *relaytest.CA, ends time.Time) []string {
 func TestDashboardsHaveData(t *testing.T) {
 	h := newHost(t, "busy")
 	h.sink.OnRcpt("r3@b.example", "550 5.1.1 nobody here")
-	h.start(compile(t), certificate(t, relaytest.NewCA(t), time.Now().AddDate(0, 6, 0))...)
+	settings := certificate(t, relaytest.NewCA(t), time.Now().AddDate(0, 6, 0))
+	h.start(compile(t), append(settings, "WAYPOST_PACE_0_NAME=slow", "WAYPOST_PACE_0_TO=b.example", "WAYPOST_PACE_0_CONNECTIONS=5")...)
 	p := startPrometheus(t, read(t, rulesFile), nil, h)
 	h.send(50, "b.example")
 	h.sink.Wait(49)
