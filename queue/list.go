@@ -7,8 +7,16 @@ import (
 	"time"
 )
 
-// maxScan is how many messages a scan looks at before it lets changes through.
-const maxScan = 200
+const (
+	// maxScan is how many messages a scan looks at before it lets changes
+	// through, and scanTime how long it may take for that.
+	maxScan  = 200
+	scanTime = time.Millisecond
+	// scanPause is how long it then leaves the queue alone when mail comes in
+	// meanwhile. Each operation of a commit takes the lock for itself: without a
+	// pause each of them would wait for a piece of the scan.
+	scanPause = 5 * time.Millisecond
+)
 
 // Scanned is what a Scan came to.
 type Scanned struct {
@@ -29,7 +37,12 @@ func (q *Queue) Scan(ctx context.Context, f Filter, after ID, looks int, found f
 		err := q.store.view(func(v *view) error { return s.ids(v, after) })
 		return s.done, err
 	}
+	newest := q.ids.newest()
 	for next := max(after, f.first()); ; next = s.done.Next {
+		if now := q.ids.newest(); now != newest {
+			newest = now
+			time.Sleep(scanPause)
+		}
 		err := q.store.view(func(v *view) error { return s.some(v, next) })
 		if err == nil && s.done.Next != 0 && !s.over {
 			err = ctx.Err()
@@ -73,13 +86,13 @@ func (s *scan) some(v *view, after ID) error {
 		s.recent = v.recent(after + 1)
 	}
 	s.done.Next = 0
-	last, looked := after, 0
+	last, looked, begun := after, 0, time.Now()
 	return v.eachOf(s.recent, after+1, func(id ID) bool {
 		if s.filter.past(id) {
 			return false
 		}
 		s.over = s.over || s.done.Looked >= s.looks
-		if s.over || looked == maxScan {
+		if s.over || looked == maxScan || looked%10 == 9 && time.Since(begun) > scanTime {
 			s.done.Next = last
 			return false
 		}
