@@ -103,7 +103,7 @@ func TestFullHistory(t *testing.T) {
 			m := metrics.New(nil)
 			q := open(t, w, func(o *Options) {
 				keeping(o)
-				o.Dir, o.Metrics, o.Log = dir, m, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
+				o.Dir, o.Metrics, o.Log = dir, m, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 			})
 			stop := running(t, q)
 			for range 30 {
@@ -121,8 +121,10 @@ func TestFullHistory(t *testing.T) {
 			if n := testutil.ToFloat64(m.HistoryLost); n == 0 || n > 600 {
 				t.Errorf("%v lost", n)
 			}
-			if n := strings.Count(log.String(), "history not written"); n != 1 {
-				t.Errorf("said %d times: %s", n, &log)
+			// A small block may find room behind a large one that did not.
+			said, again := strings.Count(log.String(), "history not written"), strings.Count(log.String(), "history written again")
+			if said == 0 || said > again+1 {
+				t.Errorf("said %d times, and %d times that it is well: %s", said, again, &log)
 			}
 			if len(w.tried("r")) != 600 {
 				t.Errorf("%d attempts", len(w.tried("r")))
