@@ -121,7 +121,9 @@ func (s *store) beginCheckpoint(then []func(*store)) error {
 		brought := s.frozen
 		s.frozen = nil
 		s.mu.Unlock()
-		s.compactionStep(brought)
+		if s.compactionStep(brought); s.checkpointErr != nil {
+			return // which was told
+		}
 		for _, f := range then {
 			f(s)
 		}

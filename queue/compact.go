@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -307,10 +308,12 @@ func (s *store) change(c *compaction) error {
 		return errors.Join(err, c.db.Close(), removeFile(c.file))
 	}
 	if err := syncDir(filepath.Dir(s.path)); err != nil {
-		// Nobody knows which of the two a crash would leave.
+		// Nobody knows which of the two a crash would leave, so neither may take
+		// anything from the journal.
 		err = fmt.Errorf("%w: compact the index: %w", ErrStore, err)
+		s.checkpointErr = err
 		s.failed(err)
-		return err
+		return errors.Join(err, c.db.Close())
 	}
 	c.db.AllocSize = s.db.AllocSize
 	s.mu.Lock()
@@ -348,14 +351,19 @@ func (q *Queue) Compact(ctx context.Context) (Compacted, error) {
 }
 
 // checkpoint brings everything into the index that is in the journal so far, and
-// returns when it is there. After it, and before any other, it calls then.
+// returns when it is there. After it, and before any other, it calls then; when
+// it returns without having done so, it never will.
 func (q *Queue) checkpoint(then func(*store) error) error {
 	var failure error
+	var mu sync.Mutex
+	ran, over := false, false
 	done := make(chan struct{})
 	err := q.commit(func(b *batch) error {
 		b.checkpoint = append(b.checkpoint, func(s *store) {
 			defer close(done)
-			if then != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			if ran = !over; ran && then != nil {
 				failure = then(s)
 			}
 		})
@@ -368,8 +376,13 @@ func (q *Queue) checkpoint(then func(*store) error) error {
 	case <-done:
 		return failure
 	case <-q.failed:
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if over = !ran; over {
 		return q.Err()
 	}
+	return failure
 }
 
 // idleCheckpoint is how long changes stay in the journal alone when it does not

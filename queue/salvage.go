@@ -125,8 +125,11 @@ func (r *repair) progress(written int) (err error) {
 // something did: those that are neither in use nor free, or all of them when
 // nobody can say.
 func (r *repair) unreachable() error {
+	if !r.broken {
+		return nil
+	}
 	f, err := os.Open(filepath.Join(r.dir, indexName))
-	if errors.Is(err, fs.ErrNotExist) || !r.broken {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {

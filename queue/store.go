@@ -62,7 +62,7 @@ func openStore(dir string, segment int64, on disk, failed func(error), keep Hist
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	close(s.checkpoint)
 	if err := s.recover(keep, log); err != nil {
-		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.history.close(), s.closeIndex())
+		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.journal.close(), s.history.close(), s.closeIndex())
 	}
 	return s, nil
 }
