@@ -436,7 +436,7 @@ func CompactDir(dir string) (Compacted, error) {
 	}
 	<-c.copied
 	s.endCompaction(c)
-	if err := errors.Join(c.err, ownedLike(dir, s.path), s.close()); err != nil {
+	if err := errors.Join(c.err, s.close(), ownedLikeAll(dir)); err != nil {
 		return Compacted{}, fmt.Errorf("compact the index: %w", err)
 	}
 	return c.result, nil

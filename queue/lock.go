@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// lockName is the file that is locked.
+const lockName = "lock"
+
 // InUseError means that another process has the data directory.
 type InUseError struct {
 	// Dir is the data directory.
@@ -30,7 +33,7 @@ func (e *InUseError) Error() string {
 // lockDir takes the directory for this process, at once or not at all. The
 // kernel gives the lock back when the process ends, however it ends.
 func lockDir(dir, holder string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}

@@ -190,7 +190,7 @@ func (r *repair) finish(name, temp string, last uint64) error {
 	if r.Index, err = keepOld(name); err != nil {
 		return err
 	}
-	if err := errors.Join(r.lastSegment(last), os.Rename(temp, name), syncDir(r.dir)); err != nil {
+	if err := errors.Join(r.lastSegment(last), ownedLikeAll(r.dir), os.Rename(temp, name), syncDir(r.dir)); err != nil {
 		return err
 	}
 	// It says something of the old journal; where it is damaged, nothing.
@@ -234,6 +234,31 @@ func keepOld(name string) (string, error) {
 			return "", err
 		}
 	}
+}
+
+// ownedLikeAll does what ownedLike does to everything that is made while a stopped
+// queue is opened.
+func ownedLikeAll(dir string) error {
+	names := []string{indexName}
+	for _, sub := range []string{journalName, historyName} {
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		names = append(names, sub)
+		for _, e := range entries {
+			names = append(names, filepath.Join(sub, e.Name()))
+		}
+	}
+	for _, name := range names {
+		if err := ownedLike(dir, filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // ownedLike gives a file that root made to the user that the directory belongs

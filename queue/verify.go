@@ -34,7 +34,15 @@ func lockStopped(dir, purpose string) (*os.File, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("open data directory: %w", err)
 	}
-	return lockDir(dir, fmt.Sprintf("pid %d, which does queue %s, since %s", os.Getpid(), purpose, time.Now().UTC().Format(time.RFC3339)))
+	lock, err := lockDir(dir, fmt.Sprintf("pid %d, which does queue %s, since %s", os.Getpid(), purpose, time.Now().UTC().Format(time.RFC3339)))
+	if err != nil {
+		return nil, err
+	}
+	// Whoever runs the queue has to lock it later.
+	if err := ownedLike(dir, lock.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock data directory: %w", err), lock.Close())
+	}
+	return lock, nil
 }
 
 // stopped looks at a queue that nobody uses. It returns the index, if it could
