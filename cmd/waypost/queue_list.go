@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,7 +104,11 @@ func (q *queueProgram) list(ctx context.Context, o *listOptions) error {
 	}
 	return q.connect(ctx, func(ctx context.Context, c *control.Client) error {
 		out := bufio.NewWriter(q.stdout)
-		var printer lister = newListTable(out, terminal.Width(q.stdout))
+		table := newListTable(out, terminal.Width(q.stdout))
+		if table.empty = "no message in the queue fits"; reflect.DeepEqual(s, control.Selection{Limit: s.Limit}) {
+			table.empty = "the queue is empty"
+		}
+		var printer lister = table
 		if o.json {
 			printer = &jsonList{out: out}
 		}

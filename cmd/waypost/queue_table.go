@@ -38,7 +38,8 @@ type listTable struct {
 	out    io.Writer
 	width  int // of the terminal; 0 is any
 	widths [columnLast]int
-	reply  int // the longest so far
+	reply  int    // the longest so far
+	empty  string // what to say where there is nothing
 	n      int
 	sum    control.Counted
 }
@@ -168,7 +169,7 @@ func (t *listTable) end(all *control.Counted, next string) error {
 	text := "\n" + totals(&t.sum)
 	switch {
 	case t.n == 0:
-		text = "no message in the queue fits"
+		text = t.empty
 	case next != "":
 		text += " shown; the next page: --after " + next
 	case all != nil && all.Messages > t.sum.Messages:
