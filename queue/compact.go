@@ -426,6 +426,10 @@ func CompactDir(dir string) (Compacted, error) {
 		return Compacted{}, err
 	}
 	defer lock.Close()
+	// Opening would make a queue where there is none.
+	if _, err := os.Stat(filepath.Join(dir, indexName)); err != nil {
+		return Compacted{}, fmt.Errorf("compact the index: %w", err)
+	}
 	s, err := openStore(dir, segmentSize, kernel{}, func(error) {}, keepHistory, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return Compacted{}, err

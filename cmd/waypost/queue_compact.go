@@ -22,8 +22,8 @@ func (q *queueProgram) compactCommand() *cobra.Command {
 		Long: `Copies the index of the queue to a file that is no larger than it must be. The
 running waypost does so while it goes on; when none runs, it is done here.
 
-waypost does this by itself when more than half of an index of more than 64 MiB
-is free. Until the copy is there, the disk needs room for both.`,
+waypost does this by itself when more than a third of an index of more than 64
+MiB is free. Until the copy is there, the disk needs room for both.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
