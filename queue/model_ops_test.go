@@ -147,7 +147,10 @@ func (m *machine) enqueue(*rapid.T) {
 
 func (m *machine) weather(*rapid.T) {
 	to := m.destination()
-	m.world.weather[to] = rapid.SampledFrom([]string{"fine", "full", "later", "refuses", "mixed", "dead", "dead"}).Draw(m.T, "weather")
+	weather := rapid.SampledFrom([]string{"fine", "full", "later", "refuses", "mixed", "dead", "dead"}).Draw(m.T, "weather")
+	m.world.mu.Lock()
+	m.world.weather[to] = weather
+	m.world.mu.Unlock()
 }
 
 func (m *machine) time(*rapid.T) {

@@ -37,11 +37,11 @@ func (w *pacedWorld) Why(name string) string { return "limit reached for " + nam
 // give makes more passes, and calls who waits.
 func (w *pacedWorld) give(n int) {
 	w.mu.Lock()
-	line := w.line
+	line, again := w.line, w.again
 	w.passes, w.line = w.passes+n, nil
 	w.mu.Unlock()
 	for _, name := range line {
-		w.again(name)
+		again(name)
 	}
 }
 
