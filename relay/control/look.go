@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -105,18 +106,23 @@ type Sorted struct {
 	Of Counted `json:"of"`
 }
 
+// readAsked reads a question about a selection, and checks it.
+func readAsked(w http.ResponseWriter, r *http.Request, asked interface {
+	filter() (queue.Filter, error)
+	check() error
+}) (queue.Filter, error) {
+	if err := readJSON(http.MaxBytesReader(w, r.Body, maxRequest), asked); err != nil {
+		return queue.Filter{}, err
+	}
+	f, err := asked.filter()
+	return f, cmp.Or(err, asked.check())
+}
+
 // sort answers with the first messages in an order. It looks at all of them,
 // and keeps no more than twice as many as are wanted.
 func (h *handler) sort(w http.ResponseWriter, r *http.Request) {
-	var f queue.Filter
 	asked := &SortRequest{}
-	err := readJSON(http.MaxBytesReader(w, r.Body, maxRequest), asked)
-	if err == nil {
-		f, err = asked.filter()
-	}
-	if err == nil {
-		err = asked.check()
-	}
+	f, err := readAsked(w, r, asked)
 	if err != nil {
 		writeProblem(w, err)
 		return

@@ -91,15 +91,8 @@ func Groupings() []string { return []string{"class", "destination", "domain", "s
 
 // shape answers with the shape of a selection.
 func (h *handler) shape(w http.ResponseWriter, r *http.Request) {
-	var f queue.Filter
 	asked := &ShapeRequest{}
-	err := readJSON(http.MaxBytesReader(w, r.Body, maxRequest), asked)
-	if err == nil {
-		f, err = asked.filter()
-	}
-	if err == nil {
-		err = asked.check()
-	}
+	f, err := readAsked(w, r, asked)
 	if err != nil {
 		writeProblem(w, err)
 		return
