@@ -5,7 +5,7 @@ import "strings"
 // conformance is what the standards ask of a server, one dialogue for each
 // section.
 var conformance = []script{
-	{"RFC 5321 §2.1 a success reply means that the message is kept", `
+	{"5321-2.1-a a success reply means that the message is kept", `
 		C: MAIL FROM:<s@a.example>
 		S: 250 2
 		C: RCPT TO:<r@ok.example>

@@ -27,15 +27,26 @@ func smuggling(eod string) string {
 // quoted is text for a line "C:" that goes out as it is.
 func quoted(s string) string { return fmt.Sprintf("C: %q\n", s) }
 
+// Each row is what looks like the end of the content, commands behind it, and the
+// true end. It is one message, and its line ends are refused.
 func TestSmugglingIsRefused(t *testing.T) {
-	for _, eod := range []string{`\n.\n`, `\n.\r\n`, `\r\n.\n`, `\r.\r\n`, `\r.\r`, `\r\r\n.\r\r\n`, `\n.\r`, `\r\n.\r`} {
-		t.Run(eod, func(t *testing.T) {
+	for name, eod := range map[string]string{
+		"S-01 LF . LF":           `\n.\n`,
+		"S-02 LF . CRLF":         `\n.\r\n`,
+		"S-03 CRLF . LF":         `\r\n.\n`,
+		"S-04 CR . CRLF":         `\r.\r\n`,
+		"S-05 CR . CR":           `\r.\r`,
+		"S-11 CR CRLF . CR CRLF": `\r\r\n.\r\r\n`,
+		"LF . CR":                `\n.\r`,
+		"CRLF . CR":              `\r\n.\r`,
+	} {
+		t.Run(name, func(t *testing.T) {
 			play(t, true, "127.0.0.3", smuggling(eod)+"S: 550 5.5.2\n"+alive+nothing)
 		})
 	}
 	// A NUL is odd and no line end: the message is one, with all of it.
-	for _, eod := range []string{`\r\n\x00.\r\n`, `\r\n.\x00\r\n`} {
-		t.Run(eod, func(t *testing.T) { play(t, true, "127.0.0.3", smuggling(eod)+"S: 250\n"+alive+"Q: 1\n") })
+	for name, eod := range map[string]string{"S-08 CRLF NUL . CRLF": `\r\n\x00.\r\n`, "S-09 CRLF . NUL CRLF": `\r\n.\x00\r\n`} {
+		t.Run(name, func(t *testing.T) { play(t, true, "127.0.0.3", smuggling(eod)+"S: 250\n"+alive+"Q: 1\n") })
 	}
 }
 
