@@ -85,6 +85,13 @@ func (q *Queue) RetryDestination(name string) (waiting int64, held bool) {
 // DestinationHeld reports whether a destination is on hold.
 func (q *Queue) DestinationHeld(name string) bool { return q.sched.isHeld(name) }
 
+// Destinations returns the names of destinations that begin with prefix: as many
+// as limit, those for which the most waits first. Some for which nothing waits
+// any more are among them.
+func (q *Queue) Destinations(prefix string, limit int) []string {
+	return q.sched.names(prefix, limit)
+}
+
 // HeldDestinations returns the destinations on hold, by name.
 func (q *Queue) HeldDestinations() []HeldDestination {
 	all := q.sched.heldDestinations()

@@ -112,10 +112,7 @@ func (s *schedule) stats(named int) scheduleStats {
 		if d.resting != nil {
 			continue
 		}
-		one := metrics.DestinationStats{Name: d.name, Attempts: int64(d.workers)}
-		for _, f := range d.flows {
-			one.Queued, one.Deferred = one.Queued+f.queued, one.Deferred+f.deferred
-		}
+		one := d.stats()
 		if at, waits := d.nextWake(); d.pausedSince != 0 && waits && at > now {
 			one.Waiting = 1
 			stats.paused++
@@ -123,6 +120,32 @@ func (s *schedule) stats(named int) scheduleStats {
 		stats.rank(one, named)
 	}
 	return stats
+}
+
+// stats counts what waits for d, and the attempts that run.
+func (d *destination) stats() metrics.DestinationStats {
+	one := metrics.DestinationStats{Name: d.name, Attempts: int64(d.workers)}
+	for _, f := range d.flows {
+		one.Queued, one.Deferred = one.Queued+f.queued, one.Deferred+f.deferred
+	}
+	return one
+}
+
+// names returns destinations whose names begin with prefix: as many as limit, of
+// those for which the most waits.
+func (s *schedule) names(prefix string, limit int) (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found scheduleStats
+	for name, d := range s.destinations {
+		if strings.HasPrefix(name, prefix) {
+			found.rank(d.stats(), limit)
+		}
+	}
+	for _, d := range found.top {
+		all = append(all, d.Name)
+	}
+	return all
 }
 
 // rank puts a destination where it belongs among those that are named, and adds

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +38,9 @@ func TestTopDestinations(t *testing.T) {
 		}
 		if want := int64(all / 100 * 99 * 100 / 2); sum != want {
 			t.Errorf("%d recipients, want %d", sum, want)
+		}
+		if got := s.names("d5", 3); !slices.Equal(got, []string{"d599.test", "d598.test", "d597.test"}) {
+			t.Errorf("those with the most that begin with d5 are %q", got)
 		}
 	}
 }

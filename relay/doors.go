@@ -85,6 +85,16 @@ func (r *Relay) fail(err error) {
 	}
 }
 
+// listeners are the addresses on which mail is taken.
+func (r *Relay) listeners() (all []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range r.doors {
+		all = append(all, d.socket.Addr().String())
+	}
+	return all
+}
+
 // stopServers ends all sessions, those of servers without a door included.
 func (r *Relay) stopServers(grace time.Duration) {
 	r.mu.Lock()

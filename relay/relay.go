@@ -238,7 +238,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer stopSide()
 	r.side.Go(func() { r.drop.Run(ctx) })
 	r.side.Go(func() {
-		r.fail(control.Serve(sideCtx, r.control, control.Service{Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Log: r.tap, Metrics: r.registry, Dialogues: r.dialogues, Level: r.options.Level}))
+		r.fail(control.Serve(sideCtx, r.control, control.Service{
+			Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Listeners: r.listeners,
+			Log: r.tap, Metrics: r.registry, Dialogues: r.dialogues, Level: r.options.Level,
+		}))
 	})
 	if r.http != nil {
 		r.side.Go(func() { r.fail(metrics.Serve(sideCtx, r.http, metrics.Handler(r.registry, r.queue.Ready))) })

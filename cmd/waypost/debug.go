@@ -29,9 +29,10 @@ func (p *program) debugCommand() *cobra.Command {
 		Short: "Read along in SMTP sessions of the running waypost",
 		Long: `Shows what is said in SMTP sessions that begin from now on, with clients and with
 next hops, of those that fit one of the flags: by --client, an address or a
-network; by --destination, a next hop or a host; by --recipient, a mailbox or a
-domain, from the session's beginning as soon as the recipient is named. Each line
-begins with the number of its session; > is said by waypost, and < to it.
+network; by --listener, the address at which clients come in; by --destination, a
+next hop or a host; by --recipient, a mailbox or a domain, from the session's
+beginning as soon as the recipient is named. Each line has the number of its
+session; > is said by waypost, and < to it.
 
 Passwords and whatever else AUTH says are masked, and contents are never shown.
 With --pseudonyms the local parts of addresses are replaced, the same by the same.
@@ -44,8 +45,8 @@ lasts; that goes without a session to read along in, too.`,
   waypost debug --log-level debug --for 5m`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(o.Clients)+len(o.Destinations)+len(o.Recipients) == 0 && o.LogLevel == "" {
-				return usageError("%q needs --client, --destination, --recipient or --log-level\nrun \"%s --help\" to see what it takes", cmd.CommandPath(), cmd.CommandPath())
+			if len(o.Clients)+len(o.Listeners)+len(o.Destinations)+len(o.Recipients) == 0 && o.LogLevel == "" {
+				return usageError("%q needs --client, --listener, --destination, --recipient or --log-level\nrun \"%s --help\" to see what it takes", cmd.CommandPath(), cmd.CommandPath())
 			}
 			if span := time.Duration(o.span); span <= 0 || span > 24*time.Hour {
 				return usageError("--for is up to 1d, and not %v", o.span)
@@ -64,6 +65,7 @@ lasts; that goes without a session to read along in, too.`,
 	q.dataDirFlag(cmd.Flags())
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.Clients, "client", nil, "sessions of this client, an `address` or a network")
+	flags.StringSliceVar(&o.Listeners, "listener", nil, "sessions with clients at this `address` of ours, such as 0.0.0.0:25 or :25")
 	flags.StringSliceVar(&o.Destinations, "destination", nil, "sessions with this `next hop`, as the list shows it, or with this host")
 	flags.StringSliceVar(&o.Recipients, "recipient", nil, "sessions with this `recipient`, or one of this domain")
 	flags.Var(&textFlag{&o.span, "duration"}, "for", "for how `long` (default 10m)")
@@ -71,6 +73,8 @@ lasts; that goes without a session to read along in, too.`,
 	flags.StringVar(&o.LogLevel, "log-level", "", "give the log this `level` meanwhile: debug, info, warn or error")
 	flags.BoolVar(&o.json, "json", false, "one JSON object a line")
 	complete(cmd, "log-level", logLevels())
+	q.completeNames(cmd, "listener", control.ListenerNames)
+	q.completeNames(cmd, "destination", control.DestinationNames)
 	return cmd
 }
 

@@ -94,7 +94,7 @@ func (q *queueProgram) changeCommands() (all []*cobra.Command) {
 				})
 			},
 		}
-		o.add(cmd)
+		o.add(q, cmd)
 		cmd.Flags().BoolVar(&o.all, "all", false, "all messages in the queue")
 		cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say how many messages fit")
 		cmd.Flags().BoolVar(&o.json, "json", false, "one JSON object")

@@ -39,6 +39,7 @@ then 65.`,
 		Example: `  waypost queue export --hold -o queue.tar
   waypost queue export --to-domain example.org | ssh other waypost queue import -
   waypost queue export 06F8TKQ2C0000 | tar -x`,
+		ValidArgsFunction: q.completeIDs,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			s, err := o.selection()
 			if err == nil {
@@ -56,7 +57,7 @@ then 65.`,
 			return q.export(cmd.Context(), o, &control.ExportRequest{Selection: s, Hold: o.hold})
 		},
 	}
-	o.add(cmd)
+	o.add(q, cmd)
 	cmd.Flags().BoolVar(&o.hold, "hold", false, "put the messages on hold")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say how many messages fit")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "-", "write to this new `file`; - is standard output")

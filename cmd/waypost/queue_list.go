@@ -49,12 +49,13 @@ described in cmd/waypost/JSON.md.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return q.list(cmd.Context(), o) },
 	}
-	o.add(cmd)
+	o.add(q, cmd)
 	cmd.Flags().IntVar(&o.limit, "limit", 0, "at most this `number` of messages (default all)")
 	cmd.Flags().StringVar(&o.after, "after", "", "go on after the message with this `ID`")
 	cmd.Flags().StringVar(&o.sort, "sort", oldestFirst, "in this `order`: "+strings.Join(control.Orders(), ", "))
 	cmd.Flags().BoolVar(&o.reverse, "reverse", false, "in the opposite order")
 	complete(cmd, "sort", control.Orders())
+	_ = cmd.RegisterFlagCompletionFunc("after", q.completeIDs) // the flag is there
 	cmd.Flags().BoolVar(&o.json, "json", false, "one JSON array")
 	return cmd
 }

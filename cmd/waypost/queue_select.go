@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding"
 	"errors"
 	"fmt"
@@ -23,7 +22,8 @@ type selectFlags struct {
 	largerThan, smallerThan                              configs.Size
 }
 
-func (f *selectFlags) add(cmd *cobra.Command) {
+// add adds them to a command of q.
+func (f *selectFlags) add(q *queueProgram, cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.to, "to", "", "only messages that wait for this `recipient`")
 	flags.StringVar(&f.toDomain, "to-domain", "", "only messages that wait for a recipient in this `domain`; .example.org is example.org and what is below it")
@@ -37,12 +37,8 @@ func (f *selectFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.state, "state", "", "only messages with a recipient in this `state`: queued, deferred or held")
 	flags.StringVar(&f.reply, "reply", "", "only messages with a recipient whose last reply has this `text` in it")
 	complete(cmd, "state", states())
-}
-
-// complete has the shell complete the values of a flag.
-func complete(cmd *cobra.Command, flag string, values []string) {
-	// It fails only for a flag that is not there.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	q.completeNames(cmd, "destination", control.DestinationNames)
+	q.completeNames(cmd, "class", control.ClassNames)
 }
 
 func states() []string {
@@ -115,28 +111,4 @@ func unknown(ids []string) error {
 		return nil
 	}
 	return &codedError{exitData, errors.Join(all...)}
-}
-
-// maxCompleted is how many messages the shell is shown to choose from.
-const maxCompleted = 50
-
-// completeIDs has the shell complete queue IDs.
-func (q *queueProgram) completeIDs(cmd *cobra.Command, args []string, _ string) (ids []cobra.Completion, _ cobra.ShellCompDirective) {
-	err := q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
-		for list, err := range c.List(ctx, control.Selection{}, maxCompleted) {
-			if err != nil {
-				return err
-			}
-			for i := range list.Messages {
-				if m := &list.Messages[i]; !slices.Contains(args, m.ID) {
-					ids = append(ids, cobra.CompletionWithDesc(m.ID, m.State+", from "+mailbox(m.From)))
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
 }

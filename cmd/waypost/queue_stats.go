@@ -63,7 +63,7 @@ With --json it is one object. Its fields are described in cmd/waypost/JSON.md.`,
 			})
 		},
 	}
-	o.add(cmd)
+	o.add(q, cmd)
 	cmd.Flags().StringVar(&o.by, "by", "destination", "one line for each of `these`: "+strings.Join(groupings, ", "))
 	cmd.Flags().IntVar(&o.limit, "limit", 20, "at most this `number` of lines and of reasons")
 	complete(cmd, "by", groupings)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os/exec"
 	"strconv"
 	"testing"
@@ -28,8 +29,11 @@ func TestMain(m *testing.M) {
 //	hangup NAME              send SIGHUP
 //	crash NAME               kill it, without a chance to clean up
 //	send FROM TO… FILE       submit the file to $SMTP; sets $ID
+//	freeport NAME            set $NAME to an address on loopback where nobody listens
 //	dangle                   begin a message on $SMTP, and leave it there
 //	onterminal COLUMNS command…  run a command on a terminal so wide; what it
+//	                         prints is then in the file terminal
+//	answer TEXT command…     the same, with the text typed on the terminal
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -51,12 +55,24 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "onterminal": onTerminal, "answer": answer, "send": send, "dangle": dangle,
+			"code": code, "onterminal": onTerminal, "answer": answer, "send": send, "dangle": dangle, "freeport": freePort,
 			"start": start, "begin": begin, "ended": ended, "await": await, "signal": sendSignal, "hangup": hangUp, "finish": finish, "crash": crash,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// freePort is for what is told on which port to listen. Nothing else here uses
+// that address, so that nothing comes between.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: freeport NAME")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.9:0")
+	ts.Check(err)
+	ts.Setenv(args[0], ln.Addr().String())
+	ts.Check(ln.Close())
 }
 
 func code(ts *testscript.TestScript, neg bool, args []string) {

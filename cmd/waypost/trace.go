@@ -33,6 +33,12 @@ by a queue ID, until that message has left. With --json each line is an object
 with one field: story, event, or missed.`,
 		Example: "  waypost trace 06F8TKQ2C0000\n  waypost trace user@example.org --follow\n  waypost trace '<20260102.1@mail.example.org>'",
 		Args:    oneKey,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return q.completeIDs(cmd, args, typed)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 {
 				return usageError("--limit must be at least 1, not %d", limit)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 type DebugRequest struct {
 	// Clients are addresses of clients, or networks.
 	Clients []string `json:"clients,omitempty"`
+	// Listeners are addresses at which clients come in, "192.0.2.1:25"; an
+	// unspecified address, or none before the colon, is any.
+	Listeners []string `json:"listeners,omitempty"`
 	// Destinations are next hops, as lists have them, or their hosts.
 	Destinations []string `json:"destinations,omitempty"`
 	// Recipients are mailboxes, or domains.
@@ -67,7 +71,18 @@ func (r *DebugRequest) filter() (f dialogue.Filter, span time.Duration, err erro
 		}
 		f.Clients = append(f.Clients, network)
 	}
-	if len(r.Clients)+len(r.Destinations)+len(r.Recipients) == 0 && r.LogLevel == "" {
+	for _, text := range r.Listeners {
+		full := text
+		if strings.HasPrefix(text, ":") {
+			full = "[::]" + text
+		}
+		at, err := netip.ParseAddrPort(full)
+		if err != nil {
+			return f, 0, badRequest("%.60q is no address with a port, such as 0.0.0.0:25", text)
+		}
+		f.Listeners = append(f.Listeners, at)
+	}
+	if len(r.Clients)+len(r.Listeners)+len(r.Destinations)+len(r.Recipients) == 0 && r.LogLevel == "" {
 		return f, 0, badRequest("there is nothing to choose sessions by")
 	}
 	if !(r.Seconds >= 0 && r.Seconds <= maxDebug.Seconds()) {

@@ -20,16 +20,17 @@ import (
 
 // fake is a queue whose every answer a test decides.
 type fake struct {
-	entries  []queue.Entry
-	stories  []queue.Story
-	stats    metrics.QueueStats
-	content  func() io.ReadCloser
-	onHold   []string  // destinations
-	waits    time.Time // what WaitsUntil says
-	reloaded *Reloaded // what a reload says; nil is a bad configuration
-	notReady error
-	log      *tap.Tap // where messages are followed
-	metrics  prometheus.Gatherer
+	entries   []queue.Entry
+	stories   []queue.Story
+	stats     metrics.QueueStats
+	content   func() io.ReadCloser
+	onHold    []string // destinations
+	listeners []string
+	waits     time.Time // what WaitsUntil says
+	reloaded  *Reloaded // what a reload says; nil is a bad configuration
+	notReady  error
+	log       *tap.Tap // where messages are followed
+	metrics   prometheus.Gatherer
 
 	mu      sync.Mutex
 	asked   []queue.Filter // by changes
@@ -67,6 +68,9 @@ func (f *fake) Scan(_ context.Context, filter queue.Filter, after queue.ID, look
 	done.Next = 0
 	return done, f.error(0)
 }
+
+// Destinations says what a queue says that does not look at the prefix.
+func (f *fake) Destinations(string, int) []string { return []string{"b.test", "a.test", "held.test"} }
 
 func (f *fake) Newest() queue.ID { return queue.ID(len(f.entries)) }
 
@@ -200,7 +204,7 @@ func connect(t *testing.T, f *fake) (c *Client, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- metrics.Serve(ctx, ln, newHandler(f, Service{Reload: f.reload, Log: f.log, Metrics: f.metrics}))
+		ended <- metrics.Serve(ctx, ln, newHandler(f, Service{Reload: f.reload, Listeners: func() []string { return slices.Clone(f.listeners) }, Log: f.log, Metrics: f.metrics}))
 	}()
 	if c, err = Dial(path); err != nil {
 		t.Fatal(err)

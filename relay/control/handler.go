@@ -26,6 +26,7 @@ type adminQueue interface {
 	Ready() error
 	DestinationHeld(name string) bool
 	HeldDestinations() []queue.HeldDestination
+	Destinations(prefix string, limit int) []string
 	HoldDestination(name string) (waiting int64, changed bool, err error)
 	ReleaseDestination(name string) (waiting int64, changed bool, err error)
 	RetryDestination(name string) (waiting int64, held bool)
@@ -78,6 +79,7 @@ func newHandler(q adminQueue, s Service) http.Handler {
 	answer("POST /v1/"+string(Bounce), func(r *http.Request) (any, error) { return h.change(r, Bounce, q.Bounce) })
 	answer("GET /v1/messages/{id}", h.show)
 	answer("GET /v1/stats", h.stats)
+	answer("POST /v1/names", func(r *http.Request) (any, error) { return h.names(r, s.Listeners) })
 	answer("POST /v1/trace", h.trace)
 	answer("POST /v1/explain", func(r *http.Request) (any, error) {
 		if s.Explain == nil {

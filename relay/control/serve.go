@@ -31,6 +31,9 @@ type Service struct {
 	Reload func() (*Reloaded, error)
 	// Explain answers questions; nil is a waypost that does not run.
 	Explain func(context.Context, *Question) (*Explanation, error)
+	// Listeners returns the addresses on which mail is taken; nil is a waypost
+	// that does not run.
+	Listeners func() []string
 	// Log is where messages can be followed; nil is a waypost that does not run.
 	Log *tap.Tap
 	// Metrics are those of the relay; nil is a waypost that does not run.

@@ -10,6 +10,7 @@
 package dialogue
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -47,6 +48,8 @@ type Line struct {
 type Filter struct {
 	// Clients are the networks of clients.
 	Clients []netip.Prefix
+	// Listeners are where clients come in; an unspecified address is any.
+	Listeners []netip.AddrPort
 	// Destinations are next hops, as the queue names them, or their hosts.
 	Destinations []string
 	// Recipients are mailboxes, or domains.
@@ -109,18 +112,23 @@ type Session struct {
 	proto   Line // what all of its lines share
 	names   []string
 	client  netip.Addr
+	at      netip.AddrPort // where it came in
 	kept    []Line
 	dropped int
 	wanted  []*Reader // those that were told
 	readers []*Reader // those that may want it yet
 }
 
-// Client begins a session with a client.
-func (h *Hub) Client(addr netip.Addr) *Session {
+// Client begins a session with a client that came in at an address of ours.
+func (h *Hub) Client(addr netip.Addr, at net.Addr) *Session {
 	if h == nil || !h.watched.Load() {
 		return nil
 	}
-	return h.begin(&Session{proto: Line{Inbound: true, Peer: addr.String()}, client: addr})
+	s := &Session{proto: Line{Inbound: true, Peer: addr.String()}, client: addr}
+	if tcp, ok := at.(*net.TCPAddr); ok {
+		s.at = tcp.AddrPort()
+	}
+	return h.begin(s)
 }
 
 // Host begins a session with a host, which is known by names.
@@ -138,10 +146,17 @@ func (h *Hub) begin(s *Session) *Session {
 	h.mu.Unlock()
 	s.choose(func(f *Filter) bool {
 		return s.client.IsValid() && slices.ContainsFunc(f.Clients, func(p netip.Prefix) bool { return p.Contains(s.client.Unmap()) }) ||
+			s.at.IsValid() && slices.ContainsFunc(f.Listeners, s.cameIn) ||
 			slices.ContainsFunc(s.names, func(name string) bool { return f.destination(name) })
 	})
 	s.Note("session begins")
 	return s
+}
+
+// cameIn reports whether the session came in at a listener.
+func (s *Session) cameIn(listener netip.AddrPort) bool {
+	addr := listener.Addr().Unmap()
+	return listener.Port() == s.at.Port() && (addr.IsUnspecified() || addr == s.at.Addr().Unmap())
 }
 
 func (f *Filter) destination(name string) bool {

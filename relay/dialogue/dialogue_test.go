@@ -2,6 +2,7 @@ package dialogue
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -26,7 +27,7 @@ func heard(r *Reader) (all []string) {
 
 func TestNobodyReads(t *testing.T) {
 	var none *Hub
-	if none.Client(netip.Addr{}) != nil || none.Host("x") != nil || New().Client(netip.Addr{}) != nil || New().Host("x") != nil {
+	if none.Client(netip.Addr{}, nil) != nil || none.Host("x") != nil || New().Client(netip.Addr{}, nil) != nil || New().Host("x") != nil {
 		t.Error("a session is recorded that nobody wants")
 	}
 	var s *Session // of which everything may be said
@@ -38,6 +39,8 @@ func TestNobodyReads(t *testing.T) {
 
 func TestChoice(t *testing.T) {
 	client, host := netip.MustParseAddr("192.0.2.7"), "mx.b.test[192.0.2.9]:25"
+	at := &net.TCPAddr{IP: net.ParseIP("192.0.2.1"), Port: 25} // in the form for IPv6, as a socket for both has it
+	listener := func(s string) Filter { return Filter{Listeners: []netip.AddrPort{netip.MustParseAddrPort(s)}} }
 	for _, test := range []struct {
 		name    string
 		f       Filter
@@ -46,6 +49,11 @@ func TestChoice(t *testing.T) {
 		{"nothing", Filter{}, false, false},
 		{"client", Filter{Clients: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, true, false},
 		{"another client", Filter{Clients: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}, false, false},
+		{"listener", listener("192.0.2.1:25"), true, false},
+		{"listener at any address", listener("0.0.0.0:25"), true, false},
+		{"listener at any address of both kinds", listener("[::]:25"), true, false},
+		{"another listener", listener("192.0.2.2:25"), false, false},
+		{"another port", listener("192.0.2.1:587"), false, false},
 		{"host", Filter{Destinations: []string{"MX.b.test"}}, false, true},
 		{"destination of the recipient", Filter{Destinations: []string{"b.test"}}, false, true},
 		{"recipient", Filter{Recipients: []string{"R@B.test"}}, true, true},
@@ -54,7 +62,7 @@ func TestChoice(t *testing.T) {
 	} {
 		h := New()
 		r := h.Read(test.f, 100)
-		in, out := h.Client(client), h.Host(host, "mx.b.test")
+		in, out := h.Client(client, at), h.Host(host, "mx.b.test")
 		in.Command(false, "RCPT TO:<r@b.test> NOTIFY=NEVER")
 		if got := heard(r); (len(got) == 2) != test.in {
 			if !(test.name == "host" && len(got) == 1) {
@@ -66,7 +74,7 @@ func TestChoice(t *testing.T) {
 			t.Errorf("%s, outbound: %q", test.name, got)
 		}
 		r.Stop()
-		if h.Client(client) != nil {
+		if h.Client(client, at) != nil {
 			t.Errorf("%s: recorded when everybody has gone", test.name)
 		}
 	}
@@ -77,7 +85,7 @@ func TestWhatIsTold(t *testing.T) {
 	h := New()
 	r := h.Read(Filter{Recipients: []string{"r@b.test"}}, 100)
 	plain := h.Read(Filter{Recipients: []string{"b.test"}, Pseudonyms: true}, 100)
-	s := h.Client(netip.MustParseAddr("192.0.2.7"))
+	s := h.Client(netip.MustParseAddr("192.0.2.7"), nil)
 	s.Reply(true, "220 hello")
 	s.Command(false, "AUTH PLAIN AHNlY3JldAo=")
 	s.Command(false, "auth LOGIN")
@@ -106,7 +114,7 @@ func TestBounds(t *testing.T) {
 	h := New()
 	r := h.Read(Filter{Recipients: []string{"b.test"}}, 10)
 	defer r.Stop()
-	s := h.Client(netip.Addr{})
+	s := h.Client(netip.Addr{}, nil)
 	for i := range 10_000 {
 		s.Command(false, fmt.Sprintf("NOOP %d %s", i, strings.Repeat("x", 5000)))
 	}

@@ -172,7 +172,7 @@ func (s *session) open() error {
 		s.counted = counted
 	}
 	s.server.Metrics.Sessions.Inc()
-	s.talk = s.server.Dialogues.Client(s.addr)
+	s.talk = s.server.Dialogues.Client(s.addr, s.nc.LocalAddr())
 	if s.server.TLSMode == TLSImplicit {
 		if err := s.handshake(); err != nil {
 			return err
