@@ -1,13 +1,18 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"waypost/relay/relaytest"
 )
 
 func TestMain(m *testing.M) {
@@ -30,9 +35,11 @@ func TestMain(m *testing.M) {
 //	crash NAME               kill it, without a chance to clean up
 //	send FROM TO… FILE       submit the file to $SMTP; sets $ID
 //	freeport NAME            set $NAME to an address on loopback where nobody listens
+//	certificate NAME...      write tls.crt and tls.key for these names, and ca.crt
+//	                         with the authority
 //	dangle                   begin a message on $SMTP, and leave it there
 //	onterminal COLUMNS command…  run a command on a terminal so wide; what it
-//	                         prints is then in the file terminal
+//	                         prints is then in the file terminal.out
 //	answer TEXT command…     the same, with the text typed on the terminal
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -55,7 +62,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "onterminal": onTerminal, "answer": answer, "send": send, "dangle": dangle, "freeport": freePort,
+			"code": code, "onterminal": onTerminal, "answer": answer, "send": send, "dangle": dangle, "freeport": freePort, "certificate": certificate(t),
 			"start": start, "begin": begin, "ended": ended, "await": await, "signal": sendSignal, "hangup": hangUp, "finish": finish, "crash": crash,
 		},
 		RequireExplicitExec: true,
@@ -73,6 +80,26 @@ func freePort(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], ln.Addr().String())
 	ts.Check(ln.Close())
+}
+
+// certificate makes certificates, each with an authority of its own.
+func certificate(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) == 0 {
+			ts.Fatalf("usage: certificate NAME...")
+		}
+		ca := relaytest.NewCA(t)
+		leaf := ca.Leaf(args...)
+		key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
+		ts.Check(err)
+		for name, block := range map[string]pem.Block{
+			"ca.crt":  {Type: "CERTIFICATE", Bytes: ca.Authority().Certificate[0]},
+			"tls.crt": {Type: "CERTIFICATE", Bytes: leaf.Certificate[0]},
+			"tls.key": {Type: "PRIVATE KEY", Bytes: key},
+		} {
+			ts.Check(os.WriteFile(ts.MkAbs(name), pem.EncodeToMemory(&block), 0o600))
+		}
+	}
 }
 
 func code(ts *testscript.TestScript, neg bool, args []string) {

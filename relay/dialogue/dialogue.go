@@ -115,6 +115,7 @@ type Session struct {
 	at      netip.AddrPort // where it came in
 	kept    []Line
 	dropped int
+	auth    bool      // AUTH was said
 	wanted  []*Reader // those that were told
 	readers []*Reader // those that may want it yet
 }
@@ -226,7 +227,7 @@ func (s *Session) Command(sent bool, line string) {
 		return
 	}
 	line = strings.TrimRight(line, "\r\n")
-	s.add(Line{Sent: sent, Text: masked(line)})
+	s.add(Line{Sent: sent, Text: s.masked(line)})
 	if path, ok := recipientOf(line); ok {
 		s.choose(func(f *Filter) bool { return f.recipient(s.proto.Inbound, path) })
 	}
@@ -244,7 +245,7 @@ func (s *Session) Reply(sent bool, line string) {
 	if s == nil {
 		return
 	}
-	if strings.HasPrefix(line, "334 ") { // RFC 4954 §4: a challenge
+	if strings.HasPrefix(line, "334") { // RFC 4954 §4: a challenge
 		line = "334 ***"
 	}
 	s.add(Line{Sent: sent, Text: line})
@@ -255,15 +256,6 @@ func (s *Session) Note(text string) {
 	if s != nil {
 		s.add(Line{Note: true, Text: text})
 	}
-}
-
-// masked takes the initial response out of AUTH (RFC 4954 §4).
-func masked(line string) string {
-	words := strings.SplitN(line, " ", 3)
-	if len(words) == 3 && strings.EqualFold(words[0], "AUTH") {
-		return words[0] + " " + words[1] + " ***"
-	}
-	return line
 }
 
 // recipientOf returns the forward-path of a RCPT command.

@@ -108,6 +108,39 @@ func TestWhatIsTold(t *testing.T) {
 	}
 }
 
+// TestMasked has clients that say their password where none belongs.
+func TestMasked(t *testing.T) {
+	for line, want := range map[string]string{
+		"AUTH PLAIN AHNlY3JldAo=":         "AUTH PLAIN ***",
+		"auth\tplain\tAHNlY3JldAo=":       "auth plain ***",
+		"  AUTH  PLAIN  AHNlY3JldAo= x":   "AUTH PLAIN ***",
+		"AUTH PLAIN":                      "AUTH PLAIN",
+		"AUTH":                            "AUTH",
+		"AUTH AHNlY3JldAo=":               "AUTH ***",
+		"AUTH secret":                     "AUTH ***",
+		"AUTH=PLAIN AHNlY3JldAo=":         "AUTH ***",
+		"Auth\x00PLAIN\x00AHNlY3JldAo=":   "Auth ***",
+		"AUTH XOAUTH2 dXNlcj1yAWF1dGg9":   "AUTH XOAUTH2 ***",
+		"AUTH SCRAM-SHA-256 biwsbj11c2Vy": "AUTH SCRAM-SHA-256 ***",
+		"MAIL FROM:<s@a.test> AUTH=<>":    "MAIL FROM:<s@a.test> AUTH=<>",
+		"dXNlcg==":                        "dXNlcg==", // no AUTH was said
+		"":                                "",
+	} {
+		s := &Session{}
+		if got := s.masked(line); got != want {
+			t.Errorf("%q is told as %q, want %q", line, got, want)
+		}
+		if !s.auth {
+			continue
+		}
+		for line, want := range map[string]string{"c2VjcmV0": "***", "secret word": "***", "*": "***", "=": "***", "quit": "quit", "RCPT TO:<r@b.test>": "RCPT TO:<r@b.test>"} {
+			if got := s.masked(line); got != want {
+				t.Errorf("then %q is told as %q, want %q", line, got, want)
+			}
+		}
+	}
+}
+
 // TestBounds has a session that is never wanted keep little, and a slow reader
 // hold nobody up.
 func TestBounds(t *testing.T) {

@@ -6,14 +6,16 @@ import (
 	"strings"
 	"testing"
 
+	"waypost/relay/dialogue"
 	"waypost/relay/relaytest"
 	"waypost/relay/smtpclient"
 )
 
 // Each mechanism proves who we are with the right secret, and is refused with a
-// wrong one.
+// wrong one. Who reads along learns neither.
 func TestMechanisms(t *testing.T) {
 	ca := relaytest.NewCA(t)
+	dialogues := dialogue.New()
 	for _, name := range smtpclient.Mechanisms() {
 		for _, long := range []bool{false, true} {
 			secret := "pa ss=,wörd"
@@ -27,7 +29,7 @@ func TestMechanisms(t *testing.T) {
 				o.TLS, o.Username, o.Mechanism = clientTLS(ca), "user", name
 				given := secret
 				if !right {
-					given = "wrong"
+					given = "guess"
 				}
 				if strings.Contains(name, "OAUTH") {
 					o.Token = given
@@ -37,6 +39,8 @@ func TestMechanisms(t *testing.T) {
 				if name == "EXTERNAL" && right {
 					o.TLS.Certificates = []tls.Certificate{ca.Leaf("client.example")}
 				}
+				reader := dialogues.Read(dialogue.Filter{Destinations: []string{"sink"}}, 1000)
+				o.Talk = dialogues.Host("sink.example", "sink")
 				c, err := smtpclient.New(t.Context(), dial(t, s), o)
 				if right {
 					if err != nil {
@@ -51,8 +55,29 @@ func TestMechanisms(t *testing.T) {
 					t.Errorf("%s: %v", name, err)
 				}
 				s.WaitIdle()
+				reader.Stop()
+				checkTold(t, reader, name, given)
 			}
 		}
+	}
+}
+
+// checkTold makes sure that a session was told, but neither how it logged in nor
+// what it sent.
+func checkTold(t *testing.T, r *dialogue.Reader, mechanism, secret string) {
+	t.Helper()
+	told, within := false, false
+	for len(r.Lines) > 0 {
+		line := <-r.Lines
+		auth := line.Text == "AUTH "+mechanism || line.Text == "AUTH "+mechanism+" ***"
+		told, within = told || auth, auth || within && !strings.HasPrefix(line.Text, "235 ") && !strings.HasPrefix(line.Text, "535 ")
+		if within && !auth && line.Text != "***" && line.Text != "334 ***" ||
+			strings.Contains(line.Text, secret) || strings.Contains(line.Text, ".hello") {
+			t.Errorf("%s: who reads along is told %q", mechanism, line.Text)
+		}
+	}
+	if !told {
+		t.Errorf("%s: who reads along is told of no AUTH", mechanism)
 	}
 }
 
