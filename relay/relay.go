@@ -217,7 +217,7 @@ func (r *Relay) newServer(c *configs.Config, l configs.Listener, backend smtpser
 }
 
 // Run serves until ctx ends, and then stops in order: no new connections,
-// transactions and attempts in progress for as long as shutdown_timeout, then
+// messages on their way in and attempts for as long as shutdown_timeout, then
 // the queue. It returns nil after that. When the queue's storage fails it stops
 // at once and returns an error that wraps queue.ErrStore.
 func (r *Relay) Run(ctx context.Context) error {

@@ -23,8 +23,8 @@ func (p *program) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Take mail and deliver it, until told to stop",
 		Long: `Takes mail and delivers it until SIGTERM or SIGINT comes. Then it takes no more
-connections, gives those it has and the deliveries under way the configured
-shutdown_timeout to finish, and ends with the exit code 0. What is in the queue
+connections, gives messages on their way in and the deliveries under way the
+configured shutdown_timeout to finish, and ends with the exit code 0. What is in the queue
 stays there. A second signal ends it at once. SIGHUP does what "waypost reload"
 does.
 

@@ -104,7 +104,7 @@ func (s *session) exchange(mechanism sasl.Server, initial string) error {
 // the exchange is over and has been answered, or err ends the session.
 func (s *session) challenge(challenge []byte) (response []byte, ok bool, err error) {
 	s.reply(334, noCode, base64.StdEncoding.EncodeToString(challenge))
-	line, err := s.readLine(maxAuthLine)
+	line, err := s.readResponse()
 	switch {
 	case errors.Is(err, errLineTooLong):
 		return nil, false, s.complain(500, code{5, 5, 6}, "Line too long", metrics.RefusedSyntax)

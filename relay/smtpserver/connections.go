@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"net/netip"
+	"runtime"
 	"sync"
 
 	"waypost/metrics"
@@ -41,6 +42,9 @@ type Connections struct {
 	limits ConnectionLimits
 	open   int
 	from   map[netip.Prefix]int // addresses, and networks where they are bounded
+	// handshakes has room for the TLS handshakes that may compute at once: one
+	// processor is left to the sessions that have their handshake behind them.
+	handshakes chan struct{}
 }
 
 // claim is what one connection is counted for besides itself. Its zero value is
@@ -49,7 +53,10 @@ type claim struct{ address, network netip.Prefix }
 
 // NewConnections returns a count of nothing.
 func NewConnections(limits ConnectionLimits) *Connections {
-	return &Connections{limits: limits.withDefaults(), from: map[netip.Prefix]int{}}
+	return &Connections{
+		limits: limits.withDefaults(), from: map[netip.Prefix]int{},
+		handshakes: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)),
+	}
 }
 
 // Bound sets new limits. Nobody who is connected has to leave.

@@ -22,7 +22,8 @@ var errEnd = errors.New("session ended")
 
 var errDraining = errors.New("server is shutting down")
 
-// drain asks the session to end as soon as no transaction is open.
+// drain asks the session to end as soon as no content is on its way (RFC 5321
+// §3.8): a client that is silent within a transaction does not hold us up.
 func (s *session) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,8 +38,8 @@ func (s *session) sayGoodbye(err error) {
 	switch {
 	case errors.Is(err, errEnd):
 	case errors.Is(err, errDraining):
-		// RFC 5321 §3.8.
 		s.reply(421, code{4, 3, 2}, s.server.Hostname+" Shutting down, try again later")
+		s.unread = s.tx.open || len(s.in.buffered()) > 0
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.reply(421, code{4, 4, 2}, s.server.Hostname+" Timed out waiting for you")
 	case errors.Is(err, errJunk), errors.Is(err, errFlood):

@@ -68,7 +68,7 @@ type Options struct {
 	// GreetDelay is how long to wait before the greeting: who sends something
 	// meanwhile is refused. 0 greets at once and does not look.
 	GreetDelay time.Duration
-	// HandshakeTimeout bounds a TLS handshake; 0 means 30 seconds.
+	// HandshakeTimeout bounds a TLS handshake; 0 means 10 seconds.
 	HandshakeTimeout time.Duration
 	// WriteTimeout bounds the writing of replies to a client that does not
 	// read; 0 means 1 minute.
@@ -99,7 +99,7 @@ func (o *Options) setDefaults() {
 		}
 	}
 	set(&o.IdleTimeout, 5*time.Minute)
-	set(&o.HandshakeTimeout, 30*time.Second)
+	set(&o.HandshakeTimeout, 10*time.Second)
 	set(&o.WriteTimeout, time.Minute)
 	if o.Connections == nil {
 		o.Connections = NewConnections(ConnectionLimits{})
@@ -122,7 +122,8 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
 	draining  bool
-	stop      chan struct{} // closed when draining
+	stop      context.Context // done when draining
+	drain     context.CancelFunc
 	wg        sync.WaitGroup
 }
 
@@ -132,10 +133,12 @@ func New(o Options) *Server {
 	if o.TLS != nil {
 		o.TLS = recordPresented(o.TLS)
 	}
-	return &Server{
+	s := &Server{
 		Options: o, commands: commands(), buffers: newBufferPool(),
-		listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{}, stop: make(chan struct{}),
+		listeners: map[net.Listener]struct{}{}, sessions: map[*session]struct{}{},
 	}
+	s.stop, s.drain = context.WithCancel(context.Background())
+	return s
 }
 
 // ErrServerClosed is what Serve returns after Shutdown.
@@ -162,7 +165,7 @@ func (s *Server) Serve(l net.Listener) error {
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 			s.Log.Warn("accept failed", "error", err.Error(), "retry_in", delay.String())
 			select {
-			case <-s.stop:
+			case <-s.stop.Done():
 			case <-time.After(delay):
 			}
 		}
@@ -263,15 +266,13 @@ func (s *Server) Sessions() int {
 	return len(s.sessions)
 }
 
-// Shutdown stops accepting, tells waiting clients to go (421), and lets
-// transactions in progress end until ctx does; then it closes what is left.
-// It returns ctx's error in that case.
+// Shutdown stops accepting, tells the clients to go (421) between one command
+// and the next, and lets content that is on its way arrive until ctx ends; then
+// it closes what is left. It returns ctx's error in that case.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	if !s.draining {
-		s.draining = true
-		close(s.stop)
-	}
+	s.draining = true
+	s.drain()
 	for l := range s.listeners {
 		l.Close()
 	}

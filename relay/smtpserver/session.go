@@ -55,7 +55,7 @@ type session struct {
 	unread                               bool // the client is sent away, and may be sending still
 
 	mu       sync.Mutex
-	waiting  bool // for a command, with no transaction open
+	waiting  bool // for a line, with no content on its way
 	draining bool
 }
 
@@ -240,29 +240,35 @@ func (s *session) step() error {
 // sends an octet a minute gets no more time than one that is silent.
 func (s *session) readCommand() ([]byte, error) {
 	s.in.shrink()
+	return s.await(commandBuffer)
+}
+
+// readResponse waits for a line of an AUTH exchange.
+func (s *session) readResponse() ([]byte, error) {
+	s.talk.Secret(false)
+	return s.await(maxAuthLine)
+}
+
+// await waits for a line of at most limit octets. When the server shuts down it
+// waits no longer, unless a part of a message has come already.
+func (s *session) await(limit int) ([]byte, error) {
 	s.mu.Lock()
-	if s.draining && !s.tx.open {
+	leave := s.tx.chunks == nil
+	if s.draining && leave {
 		s.mu.Unlock()
 		return nil, errDraining
 	}
-	s.waiting = !s.tx.open
+	s.waiting = leave
 	s.conn.SetReadDeadline(time.Now().Add(s.server.IdleTimeout))
 	s.mu.Unlock()
-	line, err := s.in.line(commandBuffer)
+	line, err := s.in.line(limit)
 	s.mu.Lock()
 	s.waiting = false
-	if s.draining && errors.Is(err, os.ErrDeadlineExceeded) {
+	if s.draining && leave && errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errDraining
 	}
 	s.mu.Unlock()
 	return line, err
-}
-
-// readLine waits for a line that is no command, of at most limit octets.
-func (s *session) readLine(limit int) ([]byte, error) {
-	s.conn.SetReadDeadline(time.Now().Add(s.server.IdleTimeout))
-	s.talk.Secret(false) // only AUTH has such lines
-	return s.in.line(limit)
 }
 
 // logout ends the backend's session.

@@ -278,22 +278,39 @@ func TestIdleClient(t *testing.T) {
 	c.expect("220", "421 4.4.2", "closed")
 }
 
+// 5321-3.8-b: between commands a client is told at once, and what is on its way
+// may arrive.
 func TestShutdown(t *testing.T) {
-	m := &memory{started: make(chan struct{}, 1)}
-	s, address := start(t, m, nil)
+	m := &memory{started: make(chan struct{}, 1), mechanisms: mechanisms()}
+	s, address := start(t, m, withAuth)
 	idle := dial(t, address).ready()
+	open := dial(t, address).ready()
+	open.say(envelope)
+	open.expect("250", "250")
+	login := dial(t, address).ready()
+	login.say("AUTH PLAIN\r\n")
+	login.expect("334")
 	busy := dial(t, address).inData()
+	<-m.started
+	chunked := dial(t, address).ready()
+	chunked.say(envelope + "BDAT 1\r\nx")
+	chunked.expect("250", "250", "250")
 	<-m.started
 	ended := make(chan error, 1)
 	go func() { ended <- s.Shutdown(context.Background()) }()
-	idle.expect("421 4.3.2", "closed")
+	for _, c := range []*client{idle, open, login} {
+		c.expect("421 4.3.2", "closed")
+		c.Close()
+	}
 	busy.say("x\r\n.\r\n")
 	busy.expect("250", "421 4.3.2", "closed")
+	chunked.say("BDAT 1\r\nyBDAT 0 LAST\r\n")
+	chunked.expect("250", "250", "421 4.3.2", "closed")
 	if err := <-ended; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if len(m.all()) != 1 {
-		t.Error("the transaction in progress was lost")
+	if len(m.all()) != 2 {
+		t.Errorf("%d messages of the two that were on their way", len(m.all()))
 	}
 }
 

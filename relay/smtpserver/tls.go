@@ -63,10 +63,15 @@ func choose(c *tls.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 // handshake begins TLS. A failed one leaves nothing that could be said in
 // clear.
 func (s *session) handshake() error {
-	ctx, cancel := context.WithTimeout(withPresented(context.Background(), &s.certificate), s.server.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(withPresented(s.server.stop, &s.certificate), s.server.HandshakeTimeout)
 	defer cancel()
 	s.nc.SetDeadline(time.Time{})
 	conn := tls.Server(s.nc, s.server.TLS)
+	s.nc.slot = &slot{of: s.server.Connections.handshakes, ctx: ctx}
+	defer func() {
+		s.nc.slot.leave()
+		s.nc.slot = nil
+	}()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		s.server.Metrics.TLSHandshakes.WithLabelValues(metrics.DirectionIn, metrics.TLSFailed).Inc()
 		s.talk.Note("TLS handshake failed: " + err.Error())

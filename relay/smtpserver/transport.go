@@ -11,6 +11,7 @@ type transport struct {
 	net.Conn
 	remote, local net.Addr // nil for those of Conn
 	ahead         []byte
+	slot          *slot // of the TLS handshake that is under way
 }
 
 // RemoteAddr returns the client's address.
@@ -30,6 +31,20 @@ func (t *transport) LocalAddr() net.Addr {
 }
 
 func (t *transport) Read(p []byte) (int, error) {
+	if t.slot != nil {
+		return t.slot.without(t.read, p)
+	}
+	return t.read(p)
+}
+
+func (t *transport) Write(p []byte) (int, error) {
+	if t.slot != nil {
+		return t.slot.without(t.Conn.Write, p)
+	}
+	return t.Conn.Write(p)
+}
+
+func (t *transport) read(p []byte) (int, error) {
 	if len(t.ahead) == 0 {
 		return t.Conn.Read(p)
 	}
