@@ -81,14 +81,18 @@ type attemptRow struct {
 	record []byte
 }
 
+func newAttemptRow(id ID, a *Attempt) attemptRow {
+	return attemptRow{a.Index, a.Number, encodeAttempt(id, a)}
+}
+
 // encodeAttempt writes a record. Recipients that came to the same stand
 // together, so that what the host said stands once:
 //
 //	attempt  flags time destination n groups n reports [fields] crc
 //	group    state result n paths
 //	report   kind ID 8
-func encodeAttempt(a *Attempt) []byte {
-	b := append(make([]byte, 0, 256), 0)
+func encodeAttempt(id ID, a *Attempt) []byte {
+	b := append(make([]byte, 0, 256), flagKeyed)
 	b = appendTime(b, a.Time)
 	b = appendString(b, a.Destination)
 	groups := sameResults(a.Results)
@@ -104,7 +108,7 @@ func encodeAttempt(a *Attempt) []byte {
 	for _, r := range a.Reports {
 		b = binary.BigEndian.AppendUint64(append(b, byte(r.Kind)), uint64(r.ID))
 	}
-	return appendSum(b)
+	return appendKeyedSum(b, attemptKey{deliveryKey{id, a.Index}, a.Number}.bytes())
 }
 
 // sameResults cuts results where the next differs from the one before.
@@ -129,7 +133,7 @@ func (t *Tried) sameAs(o *Tried) bool {
 
 func decodeAttempt(k attemptKey, b []byte) (*Attempt, error) {
 	d := decoder{b: b}
-	flags := d.flags(flagFields)
+	flags := d.flags(flagKeyed | flagFields)
 	a := &Attempt{Index: k.index, Number: k.number, Time: d.time(), Destination: d.string()}
 	for range min(d.number(), uint64(len(b))) {
 		t := Tried{State: State(d.octet()), Result: d.result()}
@@ -151,7 +155,7 @@ func decodeAttempt(k attemptKey, b []byte) (*Attempt, error) {
 		a.Reports = append(a.Reports, r)
 	}
 	d.fields(flags, func(uint64, *decoder) bool { return false })
-	d.check()
+	d.checkKeyed(flags, k.bytes())
 	if err := d.err(); err != nil {
 		return nil, fmt.Errorf("message %s: record of attempt %d is %w", k.id, k.number, err)
 	}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
 	"testing"
@@ -26,7 +27,7 @@ func sampleAttempt() *Attempt {
 func TestAttemptsRoundTrip(t *testing.T) {
 	a := sampleAttempt()
 	key := attemptKey{deliveryKey{9, a.Index}, a.Number}
-	record := encodeAttempt(a)
+	record := encodeAttempt(key.id, a)
 	if got, err := decodeAttempt(key, record); err != nil || !reflect.DeepEqual(got, a) {
 		t.Errorf("came back as %+v (%v), was %+v", got, err, a)
 	}
@@ -37,17 +38,18 @@ func TestAttemptsRoundTrip(t *testing.T) {
 		}
 		record[i/8] ^= 1 << (i % 8)
 	}
+	checkFlippedKey(t, key.bytes(), record)
 }
 
 func FuzzAttempt(f *testing.F) {
-	f.Add(encodeAttempt(sampleAttempt()))
+	f.Add(encodeAttempt(0, sampleAttempt()))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, record := range [][]byte{b, appendSum(append([]byte(nil), b...))} {
+		for _, record := range [][]byte{b, appendSum(bytes.Clone(b)), appendKeyedSum(bytes.Clone(b), attemptKey{}.bytes())} {
 			a, err := decodeAttempt(attemptKey{}, record)
 			if err != nil {
 				continue
 			}
-			if again, err := decodeAttempt(attemptKey{}, encodeAttempt(a)); err != nil || len(again.Results) != len(a.Results) {
+			if again, err := decodeAttempt(attemptKey{}, encodeAttempt(0, a)); err != nil || len(again.Results) != len(a.Results) {
 				t.Errorf("%+v does not come back: %v", a, err)
 			}
 		}

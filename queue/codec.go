@@ -11,7 +11,8 @@ import (
 )
 
 // Records in the index. Numbers are unsigned varints, strings have their
-// length in front, and every record ends in the CRC-32C of what is before it:
+// length in front, and every record ends in the CRC-32C of what is before it
+// and of the key that it stands under:
 //
 //	message    flags reverse-path envid ret arrival size client sum(content) [fields] crc [content]
 //	delivery   flags destination size attempts next n recipient… [fields] crc
@@ -19,7 +20,8 @@ import (
 //	result     state flags code enhanced n line… reason status host [fields]
 //
 // The flags octet comes first, so that a scan need not decode the rest. Its
-// flagFields says that fields follow (see fields.go).
+// flagFields says that fields follow (see fields.go), and its flagKeyed that the
+// key is in the checksum; in records of programs before version 5 it is not.
 
 // ErrDamaged means that a record or a content does not match its checksum.
 var ErrDamaged = errors.New("damaged")
@@ -28,9 +30,10 @@ const (
 	flagUTF8 = 1 << iota
 	flagEightBit
 	flagFile   // the content is a file of its own
+	flagKeyed  = 1 << 6
 	flagFields = 1 << 7
 
-	messageFlags = flagUTF8 | flagEightBit | flagFile | flagFields
+	messageFlags = flagUTF8 | flagEightBit | flagFile | flagKeyed | flagFields
 )
 
 const (
@@ -38,7 +41,7 @@ const (
 	flagWarned
 	flagDone // no recipient is open
 
-	deliveryFlags = flagHeld | flagWarned | flagDone | flagFields
+	deliveryFlags = flagHeld | flagWarned | flagDone | flagKeyed | flagFields
 )
 
 const (
@@ -75,6 +78,11 @@ func appendTime(b []byte, t time.Time) []byte {
 
 func appendSum(b []byte) []byte { return binary.BigEndian.AppendUint32(b, checksum(b)) }
 
+// appendKeyedSum ends a record that has flagKeyed.
+func appendKeyedSum(b, key []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, checksumOf(b, key))
+}
+
 func bit(on bool, flag byte) byte {
 	if on {
 		return flag
@@ -85,7 +93,7 @@ func bit(on bool, flag byte) byte {
 func encodeMessage(m *Message) []byte {
 	b := make([]byte, 0, 128+len(m.inline))
 	f := messageFields(m)
-	b = append(b, bit(m.UTF8, flagUTF8)|bit(m.EightBit, flagEightBit)|bit(m.file, flagFile)|f.flag())
+	b = append(b, bit(m.UTF8, flagUTF8)|bit(m.EightBit, flagEightBit)|bit(m.file, flagFile)|flagKeyed|f.flag())
 	b = appendPath(b, m.ReversePath)
 	b = appendString(b, m.EnvelopeID)
 	b = appendString(b, m.Return)
@@ -94,7 +102,7 @@ func encodeMessage(m *Message) []byte {
 	b = appendString(b, m.Client)
 	b = binary.BigEndian.AppendUint32(b, m.sum)
 	b = f.appendTo(b)
-	return append(appendSum(b), m.inline...)
+	return append(appendKeyedSum(b, m.ID.key()), m.inline...)
 }
 
 // decodeMessage does not copy the content: m.inline is a part of b.
@@ -110,7 +118,7 @@ func decodeMessage(id ID, b []byte) (*Message, error) {
 	m.Client = d.string()
 	m.sum = d.sum()
 	d.fields(flags, m.setField)
-	d.check()
+	d.checkKeyed(flags, id.key())
 	if err := d.err(); err != nil {
 		return nil, fmt.Errorf("message %s: record is %w", id, err)
 	}
@@ -123,7 +131,7 @@ func decodeMessage(id ID, b []byte) (*Message, error) {
 func encodeDelivery(d *Delivery) []byte {
 	b := make([]byte, 0, 64+64*len(d.Recipients))
 	f := deliveryFields(d)
-	b = append(b, bit(d.Held, flagHeld)|bit(d.Warned, flagWarned)|bit(d.Open() == 0, flagDone)|f.flag())
+	b = append(b, bit(d.Held, flagHeld)|bit(d.Warned, flagWarned)|bit(d.Open() == 0, flagDone)|flagKeyed|f.flag())
 	b = appendString(b, d.Destination)
 	b = binary.AppendUvarint(b, uint64(d.Size))
 	b = binary.AppendUvarint(b, uint64(d.Attempts))
@@ -132,7 +140,7 @@ func encodeDelivery(d *Delivery) []byte {
 	for i := range d.Recipients {
 		b = appendRecipient(b, &d.Recipients[i])
 	}
-	return appendSum(f.appendTo(b))
+	return appendKeyedSum(f.appendTo(b), d.key().bytes())
 }
 
 // recordSum returns the checksum that a delivery's record ends in.
@@ -195,7 +203,7 @@ func decodeDelivery(k deliveryKey, b []byte) (*Delivery, error) {
 		d.Recipients = append(d.Recipients, r.recipient())
 	}
 	r.fields(flags, d.setField)
-	r.check()
+	r.checkKeyed(flags, k.bytes())
 	d.sum = recordSum(b)
 	if err := r.err(); err != nil {
 		return nil, fmt.Errorf("message %s: record of delivery %d is %w", k.id, k.index, err)
@@ -323,9 +331,16 @@ func (e newerError) Error() string { return "of an " + ErrFormat.Error() + ": it
 func (e newerError) Is(target error) bool { return target == ErrFormat || target == ErrDamaged }
 
 // check compares the record so far with the checksum that follows.
-func (d *decoder) check() {
+func (d *decoder) check() { d.checkKeyed(0, nil) }
+
+// checkKeyed is check for a record under a key, which counts if the record's
+// flags say so.
+func (d *decoder) checkKeyed(flags byte, key []byte) {
 	so := d.at
-	if want := d.sum(); d.bad || checksum(d.b[:so]) != want {
+	if flags&flagKeyed == 0 {
+		key = nil
+	}
+	if want := d.sum(); d.bad || checksumOf(d.b[:so], key) != want {
 		d.bad = true
 	}
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"testing"
@@ -65,16 +66,16 @@ func TestNewerRecords(t *testing.T) {
 	} {
 		f := append(fields(nil), known...)
 		edit(&f)
-		record := encodeMessage(&Message{Envelope: Envelope{Arrival: m.Arrival}})
+		record := encodeMessage(&Message{ID: 9, Envelope: Envelope{Arrival: m.Arrival}})
 		record[0] |= flagFields
-		record = appendSum(f.appendTo(record[:len(record)-4]))
+		record = appendKeyedSum(f.appendTo(record[:len(record)-4]), ID(9).key())
 		if _, err := decodeMessage(9, record); !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	record := encodeMessage(&Message{Envelope: Envelope{Arrival: m.Arrival}})
-	record[0] |= 1 << 6
-	if _, err := decodeMessage(9, appendSum(record[:len(record)-4])); !errors.Is(err, ErrFormat) {
+	record := encodeMessage(&Message{ID: 9, Envelope: Envelope{Arrival: m.Arrival}})
+	record[0] |= 1 << 5
+	if _, err := decodeMessage(9, appendKeyedSum(record[:len(record)-4], ID(9).key())); !errors.Is(err, ErrFormat) {
 		t.Errorf("flag: %v", err)
 	}
 }
@@ -89,10 +90,13 @@ func sampleMessage() *Message {
 	}}
 }
 
-// Every flipped bit is noticed.
+// Every flipped bit is noticed, in the key, too.
 func TestFlippedBits(t *testing.T) {
-	d := sampleDelivery()
+	d, m := sampleDelivery(), sampleMessage()
+	m.sum = checksum(m.inline)
 	record := encodeDelivery(d)
+	checkFlippedKey(t, d.key().bytes(), record)
+	checkFlippedKey(t, m.ID.key(), encodeMessage(m))
 	for i := range len(record) * 8 {
 		record[i/8] ^= 1 << (i % 8)
 		if _, err := decodeDelivery(d.key(), record); err == nil {
@@ -102,14 +106,31 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
+func checkFlippedKey(t *testing.T, key, record []byte) {
+	t.Helper()
+	if !goodRecord(key, record) {
+		t.Fatalf("key %x: a record that is none", key)
+	}
+	for i := range len(key) * 8 {
+		flipped := bytes.Clone(key)
+		flipped[i/8] ^= 1 << (i % 8)
+		if goodRecord(flipped, record) {
+			t.Errorf("bit %d of a key flipped, and nobody noticed", i)
+		}
+		if !bytes.Equal(mendedKey(flipped, record), key) {
+			t.Errorf("bit %d of a key flipped, and it does not come back", i)
+		}
+	}
+}
+
 // Whatever stands in a record, reading it ends, in bounded memory.
 func FuzzRecords(f *testing.F) {
 	d := sampleDelivery()
 	f.Add(encodeDelivery(d))
-	f.Add(encodeMessage(&Message{inline: []byte("x")}))
+	f.Add(encodeMessage(&Message{ID: 1, inline: []byte("x")}))
 	f.Add(encodeMessage(sampleMessage()))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, record := range [][]byte{b, appendSum(append([]byte(nil), b...))} {
+		for _, record := range [][]byte{b, appendSum(bytes.Clone(b)), appendKeyedSum(bytes.Clone(b), d.key().bytes())} {
 			if got, err := decodeDelivery(d.key(), record); err == nil {
 				if again, err := decodeDelivery(d.key(), encodeDelivery(got)); err != nil || len(again.Recipients) != len(got.Recipients) {
 					t.Errorf("%+v does not come back: %v", got, err)

@@ -9,9 +9,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sampleQueue leaves a queue of n messages of all kinds on disk, and returns its
@@ -178,6 +180,108 @@ func TestDamagedIndex(t *testing.T) {
 	if found, _, err := readIndex(dir); err != nil || len(found) != len(ids) {
 		t.Errorf("%d messages of %d (%v)", len(found), len(ids), err)
 	}
+}
+
+// A bit that flips in the key of a record, on its page: the record is found under
+// the wrong key, none is taken for another's, and a repair puts it back.
+func TestFlippedKeys(t *testing.T) {
+	t.Parallel()
+	w := &world{answer: func(_ *Message, d *Delivery) Outcome { return all(d, deferred("not now")) }}
+	q := open(t, w, nil)
+	stop := running(t, q)
+	for i := range 3 {
+		id := enqueue(t, q, "s@a.test", fmt.Sprintf("message %d\r\n", i), "r@b.test", "q@c.test")
+		for e, err := q.Show(id); err != nil || len(e.Attempts) < 2; e, err = q.Show(id) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	ids := slices.Sorted(maps.Keys(described(t, q)))
+	want := described(t, q)
+	stop()
+	name := filepath.Join(q.dir, indexName)
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := openPages(bytes.NewReader(whole), int64(len(whole)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	flip := func(bucket string, at, bit int) {
+		dir := copyDir(t, q.dir)
+		spoilt := slices.Clone(whole)
+		spoilt[at] ^= 1 << bit
+		if err := os.WriteFile(filepath.Join(dir, indexName), spoilt, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		kinds[bucket]++
+		what := fmt.Sprintf("octet %d bit %d, %s", at, bit, bucket)
+		if found, _, err := readIndex(dir); err == nil {
+			for id := range found {
+				if !slices.Contains(ids, id) {
+					t.Errorf("%s: message %s never was", what, id)
+				}
+			}
+		}
+		if _, found := verified(t, dir); len(found) == 0 {
+			t.Errorf("%s: not found", what)
+		}
+		if r, err := RepairDir(t.Context(), dir, func(Damage) {}); err != nil || len(r.SetAside) > 0 {
+			t.Errorf("%s: %+v, %v", what, r, err)
+			return
+		}
+		repaired := open(t, &world{}, func(o *Options) { o.Dir = dir })
+		if got := described(t, repaired); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: repaired to %v, was %v", what, got, want)
+		}
+		if err := errors.Join(repaired.Close(), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	}
+	random := rand.New(rand.NewPCG(7, 8))
+	walk := treeWalk{file: pages, seen: newPageSet(pages.meta.pages), leaf: func(bucket string, elements []element) error {
+		if bucketOf(elements[0].key) != bucket {
+			return nil
+		}
+		e := elements[len(elements)/2] // between others
+		// Key and value stand one behind the other, and only once.
+		at := bytes.LastIndex(whole, slices.Concat(e.key, e.value))
+		for octet := range e.key {
+			flip(bucket, at+octet, random.IntN(8))
+		}
+		return nil
+	}}
+	if err := walk.buckets(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("keys changed: %v", kinds)
+	if len(kinds) != 3 {
+		t.Errorf("only keys of %v", kinds)
+	}
+}
+
+// described tells of each message in a queue what it has: recipients, attempts
+// and the content.
+func described(t *testing.T, q *Queue) map[ID]string {
+	t.Helper()
+	found := map[ID]string{}
+	entries, _, err := q.List(Filter{}, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		e, err := q.Show(e.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := readAll(t, q, e.ID)
+		for _, d := range e.Deliveries {
+			s += fmt.Sprintf("%d %s %v;", d.Index, d.Destination, d.Recipients)
+		}
+		found[e.ID] = s + fmt.Sprint(e.Attempts)
+	}
+	return found
 }
 
 // A branch that leads back to its own parent would have bbolt go in circles.

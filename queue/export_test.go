@@ -227,7 +227,7 @@ func drawResult(t *rapid.T) (State, Result, time.Time) {
 func drawAttempts(t *rapid.T, deliveries []*Delivery) (all []attemptRow) {
 	for _, d := range deliveries {
 		for i := range rapid.IntRange(0, 3).Draw(t, "log") {
-			a := Attempt{Time: drawTime(t), Destination: d.Destination}
+			a := Attempt{Index: d.Index, Number: uint32(i + 1), Time: drawTime(t), Destination: d.Destination}
 			for _, r := range d.Recipients {
 				state, result, _ := drawResult(t)
 				a.Results = append(a.Results, Tried{Path: r.Path, State: state, Result: result})
@@ -235,7 +235,7 @@ func drawAttempts(t *rapid.T, deliveries []*Delivery) (all []attemptRow) {
 			if rapid.Bool().Draw(t, "report") {
 				a.Reports = []SentReport{{ReportDelay, 1 << 41}}
 			}
-			all = append(all, attemptRow{d.Index, uint32(i + 1), encodeAttempt(&a)})
+			all = append(all, newAttemptRow(d.ID, &a))
 		}
 	}
 	return all

@@ -202,7 +202,7 @@ func TestNewerRecordIsSetAside(t *testing.T) {
 			record[0] |= flagFields
 			var f fields
 			f.add(99, []byte("x"))
-			return b.Put(key, appendSum(f.appendTo(record[:len(record)-4])))
+			return b.Put(key, appendKeyedSum(f.appendTo(record[:len(record)-4]), key))
 		})
 		q = open(t, w, func(o *Options) { o.Dir = q.dir })
 		if _, err := q.Show(odd); !errors.Is(err, ErrFormat) {

@@ -177,7 +177,10 @@ func TestTraceLimit(t *testing.T) {
 func sampleStory(n int, left time.Time) story {
 	m := &Message{ID: ID(n), Envelope: Envelope{ReversePath: path(fmt.Sprintf("s%d@a.test", n)), Arrival: left}}
 	d := sampleDelivery()
-	return story{storyKeys(m, d), encodeStory(m.ID, left, encodeHead(m), []deliveryRow{{0, encodeDelivery(d)}}, []attemptRow{{0, 1, encodeAttempt(sampleAttempt())}})}
+	d.ID, d.Index = m.ID, 0
+	a := sampleAttempt()
+	a.Index = 0
+	return story{storyKeys(m, d), encodeStory(m.ID, left, encodeHead(m), []deliveryRow{{0, encodeDelivery(d)}}, []attemptRow{newAttemptRow(m.ID, a)})}
 }
 
 func openTestHistory(t *testing.T, dir string, applied uint64, o HistoryOptions, pending ...story) *history {

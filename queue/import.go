@@ -200,7 +200,8 @@ func (i *importer) prepare(draft *Draft, env Envelope, deliveries []importedDeli
 				d.Next = end
 			}
 			for _, a := range d.log {
-				in.attempts = append(in.attempts, attemptRow{uint16(len(sorted)), a.Number, encodeAttempt(&a)})
+				a.Index = uint16(len(sorted))
+				in.attempts = append(in.attempts, newAttemptRow(m.ID, &a))
 			}
 			sorted = append(sorted, i.queue.resorted(m, d.Delivery)...)
 		}

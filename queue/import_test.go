@@ -648,7 +648,7 @@ func checkParsed(t *testing.T, id ID, in *exportedMessage) {
 		t.Errorf("%+v became %+v, %v", env, again, err)
 	}
 	for _, d := range deliveries {
-		if _, err := decodeDelivery(deliveryKey{id, 0}, encodeDelivery(d.Delivery)); err != nil {
+		if _, err := decodeDelivery(d.key(), encodeDelivery(d.Delivery)); err != nil {
 			t.Errorf("%+v: %v", d, err)
 		}
 	}

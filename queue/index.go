@@ -14,9 +14,10 @@ import (
 
 // formatVersion is the version of everything under the data directory that
 // this code reads and writes. Version 1 had no journal, version 2 no fields in
-// its records, version 3 no keys in its checksums; they are read as they are, and
-// become this version as soon as the index is open.
-const formatVersion = 4
+// its records, version 3 no keys in the checksums of its small buckets, version 4
+// none in those of its records; they are read as they are, and become this
+// version as soon as the index is open.
+const formatVersion = 5
 
 var (
 	bucketMeta     = []byte("meta")

@@ -50,6 +50,56 @@ func TestUpgradeFromVersion3(t *testing.T) {
 	}
 }
 
+// testdata/format4 is what version 4 made of format3, with mail that it took
+// itself, in the index and in the journal, when it was killed.
+func TestUpgradeFromVersion4(t *testing.T) {
+	dir := testQueue(t, "format4")
+	if v, found := verified(t, dir); len(found) > 0 || v.Messages != 10 || v.Stories != 3 {
+		t.Errorf("as it was: %+v, %+v", v, found)
+	}
+	q := open(t, &world{}, func(o *Options) { keeping(o); o.Dir, o.Classes = dir, []Class{{Name: "bulk"}} })
+	if m, err := loadMeta(q.store.db); err != nil || m.version != formatVersion || m.identity == (identity{}) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	entries, _, err := q.List(Filter{From: "four@a.test"}, 0, 10)
+	if err != nil || len(entries) != 1 || entries[0].Login != "user" || len(entries[0].Deliveries) != 2 || entries[0].Deliveries[0].Attempts != 1 {
+		t.Fatalf("%+v, %v", entries, err)
+	}
+	key := entries[0].Deliveries[0].key()
+	keyed := func() (on bool) {
+		err := q.store.view(func(v *view) error {
+			on = v.delivery(key)[0]&flagKeyed != 0
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return on
+	}
+	before := keyed()
+	if _, err := q.Hold(Filter{IDs: []ID{key.id}}); err != nil {
+		t.Fatal(err)
+	}
+	if before || !keyed() {
+		t.Errorf("a key is in the checksum: %v, and %v once the record is written anew", before, keyed())
+	}
+	if e, err := q.Show(key.id); err != nil || len(e.Attempts) != 2 {
+		t.Errorf("%d attempts, %v", len(e.Attempts), err)
+	}
+	if n := len(q.HeldDestinations()); n != 3 {
+		t.Errorf("%d destinations on hold", n)
+	}
+	if len(traced(t, q, "gonefour@a.test")) != 1 || len(traced(t, q, "gonelatefour@a.test")) != 1 {
+		t.Error("stories are missing")
+	}
+	if err := q.Close(); err != nil {
+		t.Error(err)
+	}
+	if v, found := verified(t, dir); len(found) > 0 || v.Messages != 10 {
+		t.Errorf("upgraded: %+v, %+v", v, found)
+	}
+}
+
 // An old index is repaired as what it was.
 func TestRepairVersion3(t *testing.T) {
 	dir := testQueue(t, "format3")

@@ -280,6 +280,12 @@ func (in *inspection) record(file, bucket string, key, value []byte) {
 	default:
 		err, id = fmt.Errorf("bucket %q is none of ours", bucket), 0
 	}
+	if err != nil {
+		if key := mendedKey(key, value); key != nil {
+			id = ID(binary.BigEndian.Uint64(key))
+			err = fmt.Errorf("message %s: the key of a record is %w", id, ErrDamaged)
+		}
+	}
 	switch {
 	case err == nil:
 	case bucket == string(bucketMessage) || bucket == string(bucketDelivery):

@@ -30,7 +30,7 @@ func threeSegments(t *testing.T) (dir string, places []int64) {
 			places = append(places, s.journal.offset)
 			m := &Message{ID: id, Envelope: Envelope{ReversePath: path("s@a.test"), Size: 1}, inline: []byte("x"), sum: checksum([]byte("x"))}
 			d := sampleDelivery()
-			d.ID, d.Size = id, 1
+			d.ID, d.Index, d.Size = id, 0, 1
 			total = total.plus(tallyOf(d)).plus(tally{messages: 1, bytes: 1})
 			changes := appendInsert(nil, id, encodeMessage(m), []deliveryRow{{0, encodeDelivery(d)}})
 			if err := s.journal.append(appendTotals(changes, d.Class, total)); err != nil {

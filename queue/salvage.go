@@ -39,6 +39,9 @@ func (r *repair) keep(bucket string, e element) error {
 	case goodRecord(e.key, e.value):
 		return r.put(e.key, e.value)
 	}
+	if key := mendedKey(e.key, e.value); key != nil {
+		return r.put(key, e.value)
+	}
 	_, err := r.keepSmall(e)
 	return err
 }
@@ -100,6 +103,20 @@ func goodRecord(key, value []byte) bool {
 		return false
 	}
 	return err == nil
+}
+
+// mendedKey returns the key that a record was written under, where one bit of
+// the one that it stands under is wrong; nil where that is not what is wrong.
+func mendedKey(key, value []byte) []byte {
+	mended := bytes.Clone(key)
+	for i := range 8 * len(key) {
+		flip := byte(1) << (i % 8)
+		if mended[i/8] ^= flip; goodRecord(mended, value) {
+			return mended
+		}
+		mended[i/8] ^= flip
+	}
+	return nil
 }
 
 // put writes a record, and begins another transaction now and then.
@@ -180,7 +197,12 @@ func (r *repair) looseElements(p *page) error {
 		case goodRecord(e.key, e.value):
 			err = r.looseRecord(e)
 		default:
-			err = r.looseSmall(e)
+			if key := mendedKey(e.key, e.value); key != nil {
+				e.key = key
+				err = r.looseRecord(e)
+			} else {
+				err = r.looseSmall(e)
+			}
 		}
 		if err != nil {
 			return err

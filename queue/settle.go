@@ -207,12 +207,15 @@ func (s *settlement) encode() {
 	if !s.attempted {
 		s.after.Notices++
 	}
-	a := Attempt{Time: s.now, Destination: s.after.Destination, Reports: s.sent, Results: make([]Tried, 0, len(s.results))}
+	a := Attempt{
+		Index: s.after.Index, Number: uint32(s.after.Attempts + s.after.Notices),
+		Time: s.now, Destination: s.after.Destination, Reports: s.sent, Results: make([]Tried, 0, len(s.results)),
+	}
 	for i := range s.results {
 		r := &s.results[i]
 		a.Results = append(a.Results, Tried{Path: r.Path, State: r.State, Result: r.Last})
 	}
-	s.attempt = attemptRow{s.after.Index, uint32(s.after.Attempts + s.after.Notices), encodeAttempt(&a)}
+	s.attempt = newAttemptRow(s.after.ID, &a)
 	s.record = encodeDelivery(s.after)
 	if s.after.Open() == 0 && s.queue.store.history.on() {
 		s.keys = storyKeys(s.message, s.after)

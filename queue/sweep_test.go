@@ -255,6 +255,7 @@ func TestEveryChangeOfStoppedQueueFails(t *testing.T) {
 		"compact":                {healthy, compact, 7},
 		"upgrade from version 2": {"testdata/format2", compact, 4},
 		"upgrade from version 3": {"testdata/format3", compact, 8},
+		"upgrade from version 4": {"testdata/format4", compact, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sweepStopped(t, disk, tc.base, tc.do, tc.left)

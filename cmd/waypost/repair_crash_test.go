@@ -51,6 +51,7 @@ func TestRepairCrash(t *testing.T) {
 		{"compact", queued, []string{"queue", "compact"}, contents},
 		{"upgrade from version 2", "../../queue/testdata/format2", []string{"queue", "compact"}, nil},
 		{"upgrade from version 3", "../../queue/testdata/format3", []string{"queue", "compact"}, nil},
+		{"upgrade from version 4", "../../queue/testdata/format4", []string{"queue", "compact"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
