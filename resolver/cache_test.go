@@ -31,11 +31,11 @@ func TestCacheTime(t *testing.T) {
 		"TTL":                     {reply: says(t, "d.example. 300 IN MX 10 mx.example."), lasts: 300 * time.Second},
 		"least TTL":               {reply: says(t, "d.example. 300 IN MX 10 a.example.", "d.example. 60 IN MX 10 b.example."), lasts: time.Minute},
 		"TTL of the alias":        {reply: says(t, "d.example. 20 IN CNAME e.example.", "e.example. 300 IN MX 10 mx.example."), lasts: 20 * time.Second},
-		"TTL 0":                   {reply: says(t, "d.example. 0 IN MX 10 mx.example.")},
-		"TTL of a week":           {reply: says(t, "d.example. 604800 IN MX 10 mx.example."), lasts: 24 * time.Hour},
+		"N-16 TTL 0":              {reply: says(t, "d.example. 0 IN MX 10 mx.example.")},
+		"N-16 TTL of a week":      {reply: says(t, "d.example. 604800 IN MX 10 mx.example."), lasts: 24 * time.Hour},
 		"TTL of 2^31-1":           {reply: says(t, "d.example. 2147483647 IN MX 10 mx.example."), lasts: 24 * time.Hour},
-		"TTL of 2^31":             {reply: says(t, "d.example. 2147483648 IN MX 10 mx.example.")},
-		"negative TTL":            {reply: says(t, "d.example. 4294967295 IN MX 10 mx.example.")},
+		"N-16 TTL of 2^31":        {reply: says(t, "d.example. 2147483648 IN MX 10 mx.example.")},
+		"N-16 negative TTL":       {reply: says(t, "d.example. 4294967295 IN MX 10 mx.example.")},
 		"null MX":                 {reply: says(t, "d.example. 300 IN MX 0 ."), lasts: 300 * time.Second},
 		"NXDOMAIN":                {reply: coded(dns.RcodeNameError, soa("900", "120")), lasts: 2 * time.Minute},
 		"NXDOMAIN, TTL of SOA":    {reply: coded(dns.RcodeNameError, soa("90", "120")), lasts: 90 * time.Second},
@@ -122,6 +122,8 @@ func TestNegativeAddresses(t *testing.T) {
 }
 
 // TestCacheIsBounded: the answer that was not used for the longest time goes.
+//
+// N-16: however many names are asked for.
 func TestCacheIsBounded(t *testing.T) {
 	c := newCache(3)
 	key := func(i int) question { return question{fmt.Sprintf("d%d.example", i), dns.TypeMX} }

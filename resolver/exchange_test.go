@@ -31,6 +31,8 @@ func replyTo(t testing.TB, query *dns.Msg, records ...string) *dns.Msg {
 }
 
 // TestParseReply: what is a reply to our question, and what is not.
+//
+// N-09: forged, cut and broken replies.
 func TestParseReply(t *testing.T) {
 	query := newQuery(question{"d.example", dns.TypeMX}, false)
 	two := []string{mxRecord, "d.example. 300 IN MX 20 b.example."}
@@ -112,6 +114,8 @@ func TestExamineRefuses(t *testing.T) {
 }
 
 // TestExamineIsBounded: of an answer without end only so much is looked at.
+//
+// N-01: a hundred records at most.
 func TestExamineIsBounded(t *testing.T) {
 	q := question{"d.example", dns.TypeMX}
 	m := replyTo(t, newQuery(q, false), many("d.example. 300 IN MX %[1]d m%[1]d.example.", 3*maxRecords)...)
@@ -121,6 +125,8 @@ func TestExamineIsBounded(t *testing.T) {
 }
 
 // TestUnguessable: IDs are spread evenly, and each query has a port of its own.
+//
+// N-10: forged answers have to guess both.
 func TestUnguessable(t *testing.T) {
 	counts := make([]int, 64)
 	for range 10_000 {

@@ -40,13 +40,13 @@ func TestEqualPreferenceIsUniform(t *testing.T) {
 		bound   float64 // of chi-square with five degrees of freedom
 	}{
 		// With a fixed seed the outcome is fixed too, so p > 0.01 may be asked for.
-		"seeded": {bound: 15.09, shuffle: func(n int, swap func(i, j int)) {
+		"N-14 5321-5.1-g seeded": {bound: 15.09, shuffle: func(n int, swap func(i, j int)) {
 			mu.Lock()
 			defer mu.Unlock()
 			seeded.Shuffle(n, swap)
 		}},
 		// Real randomness exceeds this bound less than once in 10^9 runs.
-		"default": {bound: 52},
+		"N-14 5321-5.1-g default": {bound: 52},
 	} {
 		t.Run(title, func(t *testing.T) {
 			r := newResolver(t, s, Options{Shuffle: row.shuffle})

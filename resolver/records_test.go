@@ -18,6 +18,8 @@ func signed(s *dnstest.Server, names ...string) {
 }
 
 // TestTLSA tells secure, insecure, absent and bogus records apart.
+//
+// 7672-2.1-b: what cannot be validated is an error, and not an absence.
 func TestTLSA(t *testing.T) {
 	s := dnstest.New(t,
 		"_25._tcp.secure.example. 300 IN TLSA 3 1 1 0102ff",
@@ -54,6 +56,9 @@ func TestTLSA(t *testing.T) {
 	}
 }
 
+// TestTXT: strings of one record are one text, and aliases are followed.
+//
+// 8461-3.1-a: so a policy's record is found where it is.
 func TestTXT(t *testing.T) {
 	s := dnstest.New(t,
 		`_mta-sts.b.example. 300 IN TXT "v=STSv1; " "id=1;"`,
@@ -74,8 +79,10 @@ func TestTXT(t *testing.T) {
 	}
 }
 
-// TestSecurity: RFC 7672 §2.1.3 has the first alias asked for where the whole
-// chain is not secure.
+// TestSecurity: the first alias is asked for where the whole chain is not secure
+// (RFC 7672 §2.1.3).
+//
+// P-09 7672-2.2.2-a: aliases, and how far they are vouched for.
 func TestSecurity(t *testing.T) {
 	s := dnstest.New(t,
 		"secure.example. 300 IN A 192.0.2.1", "plain.example. 300 IN A 192.0.2.2", "plain.example. 300 IN AAAA 2001:db8::2",

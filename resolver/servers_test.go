@@ -268,6 +268,8 @@ func TestObserve(t *testing.T) {
 
 // TestAuthenticated: AD counts from loopback and named servers only, and for the
 // whole chain.
+//
+// N-11 7672-2.1-a: who may vouch for an answer.
 func TestAuthenticated(t *testing.T) {
 	s := dnstest.New(t, mxRecord, "a.example. 300 IN CNAME d.example.")
 	s.Set("d.example", dnstest.Behaviour{Authenticated: true})

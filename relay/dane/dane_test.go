@@ -84,28 +84,28 @@ func TestVerify(t *testing.T) {
 		now     time.Time
 		fails   string // a part of the error
 	}{
-		{name: "3 1 1", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 1, 1)}},
-		{name: "3 1 2", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 1, 2)}},
-		{name: "3 1 0", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 1, 0)}},
-		{name: "3 0 0", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 0, 0)}},
+		{name: "P-01 7672-3.1-a 3 1 1", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 1, 1)}},
+		{name: "P-11 7672-3.1-a 3 1 2", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 1, 2)}},
+		{name: "P-11 7672-3.1-a 3 1 0", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 1, 0)}},
+		{name: "7672-3.1-a 3 0 0", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 0, 0)}},
 		{name: "3 0 1", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 0, 1)}},
 		{name: "3 0 2", shown: leaf, records: []resolver.TLSA{record(t, leaf, 3, 0, 2)}},
-		{name: "3 1 1, expired and for another name", shown: old, records: []resolver.TLSA{record(t, old, 3, 1, 1)}},
-		{name: "3 1 1 of another key", shown: stranger, records: []resolver.TLSA{record(t, leaf, 3, 1, 1)}, fails: "no TLSA record matches"},
+		{name: "P-01 7672-3.1-a 3 1 1, expired and for another name", shown: old, records: []resolver.TLSA{record(t, old, 3, 1, 1)}},
+		{name: "P-02 3 1 1 of another key", shown: stranger, records: []resolver.TLSA{record(t, leaf, 3, 1, 1)}, fails: "no TLSA record matches"},
 		{name: "3 1 1 of the authority", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 3, 1, 1)}, fails: "no TLSA record matches"},
 		{name: "one of several", shown: leaf, records: []resolver.TLSA{record(t, stranger, 3, 1, 1), record(t, leaf, 3, 1, 1)}},
-		{name: "2 0 1", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}},
+		{name: "P-08 7672-3.1-a 2 0 1", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}},
 		{name: "2 1 1", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 1, 1)}},
 		{name: "2 0 0, authority not shown", shown: leaf, records: []resolver.TLSA{record(t, authority, 2, 0, 0)}},
 		{name: "2 0 1, authority not shown", shown: leaf, records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, fails: "no TLSA record matches"},
 		{name: "2 0 1, authority shown that did not sign", shown: with(stranger, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, fails: "authority"},
 		{name: "2 0 1 of the host's own", shown: leaf, records: []resolver.TLSA{record(t, leaf, 2, 0, 1)}, fails: "no TLSA record matches"},
-		{name: "2 0 1, another name", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, names: []string{"mx.c.example"}, fails: "mx.b.example"},
-		{name: "2 0 1, the domain's name", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, names: []string{"host.example", "mx.b.example"}},
-		{name: "2 0 1, wildcard for one label", shown: with(wild, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}},
-		{name: "2 0 1, wildcard for two labels", shown: with(wild, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, names: []string{"x.mx.b.example"}, fails: "*.b.example"},
-		{name: "2 0 1, expired", shown: with(old, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, names: []string{"elsewhere.example"}, fails: "expired"},
-		{name: "2 0 1, expired authority", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, now: now.AddDate(100, 0, 0), fails: "expired"},
+		{name: "P-08 7672-3.1-a 2 0 1, another name", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, names: []string{"mx.c.example"}, fails: "mx.b.example"},
+		{name: "P-08 7672-3.1-a 2 0 1, the domain's name", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, names: []string{"host.example", "mx.b.example"}},
+		{name: "P-08 7672-3.2.3-a 2 0 1, wildcard for one label", shown: with(wild, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}},
+		{name: "P-08 7672-3.2.3-a 2 0 1, wildcard for two labels", shown: with(wild, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, names: []string{"x.mx.b.example"}, fails: "*.b.example"},
+		{name: "P-08 2 0 1, expired", shown: with(old, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, names: []string{"elsewhere.example"}, fails: "expired"},
+		{name: "P-08 2 0 1, expired authority", shown: with(leaf, ca), records: []resolver.TLSA{record(t, authority, 2, 0, 1)}, now: now.AddDate(100, 0, 0), fails: "expired"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			names, at := row.names, row.now
@@ -139,18 +139,18 @@ func TestUsable(t *testing.T) {
 		all  []resolver.TLSA
 		want int
 	}{
-		"none":             {nil, 0},
-		"usage 0":          {[]resolver.TLSA{record(t, leaf, 0, 1, 1)}, 0},
-		"usage 1":          {[]resolver.TLSA{record(t, leaf, 1, 1, 1)}, 0},
-		"usage 255":        {[]resolver.TLSA{record(t, leaf, 255, 1, 1)}, 0},
-		"selector 2":       {[]resolver.TLSA{{Usage: 3, Selector: 2, Matching: 1, Data: weak.Data}}, 0},
-		"matching 3":       {[]resolver.TLSA{{Usage: 3, Selector: 1, Matching: 3, Data: weak.Data}}, 0},
-		"short digest":     {[]resolver.TLSA{short}, 0},
-		"junk key":         {[]resolver.TLSA{junk}, 0},
-		"no data":          {[]resolver.TLSA{{Usage: 3, Selector: 0}}, 0},
-		"one of two":       {[]resolver.TLSA{record(t, leaf, 1, 1, 1), weak}, 1},
-		"agile":            {[]resolver.TLSA{weak, strong, full}, 2},
-		"another selector": {[]resolver.TLSA{weak, record(t, leaf, 3, 0, 2)}, 2},
+		"none":                    {nil, 0},
+		"P-05 7672-3.1-a usage 0": {[]resolver.TLSA{record(t, leaf, 0, 1, 1)}, 0},
+		"P-05 7672-3.1-a usage 1": {[]resolver.TLSA{record(t, leaf, 1, 1, 1)}, 0},
+		"usage 255":               {[]resolver.TLSA{record(t, leaf, 255, 1, 1)}, 0},
+		"P-05 selector 2":         {[]resolver.TLSA{{Usage: 3, Selector: 2, Matching: 1, Data: weak.Data}}, 0},
+		"P-05 matching 3":         {[]resolver.TLSA{{Usage: 3, Selector: 1, Matching: 3, Data: weak.Data}}, 0},
+		"short digest":            {[]resolver.TLSA{short}, 0},
+		"junk key":                {[]resolver.TLSA{junk}, 0},
+		"no data":                 {[]resolver.TLSA{{Usage: 3, Selector: 0}}, 0},
+		"one of two":              {[]resolver.TLSA{record(t, leaf, 1, 1, 1), weak}, 1},
+		"P-11 7672-5-a agile":     {[]resolver.TLSA{weak, strong, full}, 2},
+		"another selector":        {[]resolver.TLSA{weak, record(t, leaf, 3, 0, 2)}, 2},
 	} {
 		if got := Usable(row.all); len(got) != row.want {
 			t.Errorf("%s: %d usable, want %d", name, len(got), row.want)

@@ -116,6 +116,9 @@ func age(s *Store, by time.Duration) {
 	}
 }
 
+// TestPolicyIsFetchedOnceAndKept: a policy is fetched once, also over a restart.
+//
+// P-19 8461-3.3-b: one key for all forms of a domain, and the cache holds without the network.
 func TestPolicyIsFetchedOnceAndKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "mta-sts")
 	w := newWorld(t, dir)
@@ -143,10 +146,10 @@ func TestPolicyIsFetchedOnceAndKept(t *testing.T) {
 // holds (RFC 8461 §10.2), and one that is over is gone.
 func TestSuppression(t *testing.T) {
 	for name, change := range map[string]func(*world){
-		"TXT gone":       func(w *world) { w.texts = nil },
-		"TXT fails":      func(w *world) { w.err = errors.New("SERVFAIL") },
-		"TXT twice":      func(w *world) { w.texts["_mta-sts.b.example"] = []string{"v=STSv1; id=1;", "v=STSv1; id=2;"} },
-		"new, not found": func(w *world) { w.texts["_mta-sts.b.example"] = []string{"v=STSv1; id=2;"}; w.answer = http.NotFound },
+		"P-13 8461-3.1-a TXT gone":            func(w *world) { w.texts = nil },
+		"P-13 8461-3.3-b TXT fails":           func(w *world) { w.err = errors.New("SERVFAIL") },
+		"P-13 8461-3.1-a TXT twice":           func(w *world) { w.texts["_mta-sts.b.example"] = []string{"v=STSv1; id=1;", "v=STSv1; id=2;"} },
+		"P-13 P-14 8461-3.3-b new, not found": func(w *world) { w.texts["_mta-sts.b.example"] = []string{"v=STSv1; id=2;"}; w.answer = http.NotFound },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, t.TempDir())
@@ -174,28 +177,28 @@ func TestSuppression(t *testing.T) {
 // once.
 func TestFetchFails(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
-		"redirect": func(w http.ResponseWriter, r *http.Request) {
+		"P-14 8461-3.3-a redirect": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/.well-known/mta-sts.txt?again", http.StatusMovedPermanently)
 		},
-		"not found": http.NotFound,
-		"created": func(w http.ResponseWriter, _ *http.Request) {
+		"P-14 not found": http.NotFound,
+		"P-14 8461-3.3-a created": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			w.WriteHeader(201)
 			_, _ = io.WriteString(w, good)
 		},
-		"HTML": func(w http.ResponseWriter, _ *http.Request) {
+		"P-14 8461-3.3-a HTML": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, good)
 		},
-		"too large":    says(good + strings.Repeat("x: y\n", maxSize/5)),
-		"empty":        says(""),
-		"wrong mode":   says(strings.Replace(good, "enforce", "Enforce", 1)),
-		"no mx":        says("version: STSv1\nmode: enforce\nmax_age: 86400\n"),
-		"no version":   says(strings.Replace(good, "STSv1", "STSv2", 1)),
-		"age negative": says(strings.Replace(good, "86400", "-1", 1)),
-		"age too long": says(strings.Replace(good, "86400", "12345678901", 1)),
-		"age zero":     says(strings.Replace(good, "86400", "0", 1)),
-		"a path as mx": says(strings.Replace(good, "mx.b.example", "../../etc", 1)),
+		"P-14 8461-3.3-a too large":  says(good + strings.Repeat("x: y\n", maxSize/5)),
+		"empty":                      says(""),
+		"P-15 8461-3.2-a wrong mode": says(strings.Replace(good, "enforce", "Enforce", 1)),
+		"no mx":                      says("version: STSv1\nmode: enforce\nmax_age: 86400\n"),
+		"no version":                 says(strings.Replace(good, "STSv1", "STSv2", 1)),
+		"P-15 age negative":          says(strings.Replace(good, "86400", "-1", 1)),
+		"P-15 age too long":          says(strings.Replace(good, "86400", "12345678901", 1)),
+		"P-15 age zero":              says(strings.Replace(good, "86400", "0", 1)),
+		"a path as mx":               says(strings.Replace(good, "mx.b.example", "../../etc", 1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "")
@@ -216,13 +219,13 @@ func TestFetchFails(t *testing.T) {
 			}
 		})
 	}
-	t.Run("wrong certificate", func(t *testing.T) {
+	t.Run("P-14 8461-3.3-a wrong certificate", func(t *testing.T) {
 		w := newWorld(t, "", "b.example")
 		if p := w.open().Policy(t.Context(), "b.example"); p != nil || w.fetches() != 0 {
 			t.Errorf("%+v, %d requests", p, w.fetches())
 		}
 	})
-	t.Run("address of our own network", func(t *testing.T) {
+	t.Run("P-18 address of our own network", func(t *testing.T) {
 		w := newWorld(t, "")
 		w.options.Addresses = func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("only private addresses") }
 		if p := w.open().Policy(t.Context(), "b.example"); p != nil || w.fetches() != 0 {
@@ -233,6 +236,8 @@ func TestFetchFails(t *testing.T) {
 
 // TestRefresh: a policy of yesterday is fetched again under the same version,
 // and a new version at once. Mode none ends it.
+//
+// 8461-3.3-a P-15
 func TestRefresh(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	w.answer = says(strings.Replace(good, "86400", "31557601", 1))
@@ -273,6 +278,10 @@ func TestOneFetchForAll(t *testing.T) {
 	}
 }
 
+// TestDomains: what is no domain with a policy is not asked for, and every form of
+// one domain is one key.
+//
+// P-19: no text of a stranger becomes a path or a name to look up.
 func TestDomains(t *testing.T) {
 	w := newWorld(t, "")
 	s := w.open()
@@ -314,6 +323,9 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
+// TestMatches: an asterisk stands for one label.
+//
+// P-16 8461-4.1-a
 func TestMatches(t *testing.T) {
 	p := Policy{MX: []string{"mx.b.example", "*.ok.example"}}
 	for host, want := range map[string]bool{
@@ -325,6 +337,9 @@ func TestMatches(t *testing.T) {
 	}
 }
 
+// TestRecordID: what the TXT record may say.
+//
+// 8461-3.1-a
 func TestRecordID(t *testing.T) {
 	for text, want := range map[string]string{
 		"v=STSv1; id=20160831085700Z;": "20160831085700Z", "v=STSv1;id=a": "a", "v=STSv1 ; x=y; id = b ;": "b",
@@ -337,6 +352,9 @@ func TestRecordID(t *testing.T) {
 	}
 }
 
+// FuzzParse: what is read as a policy has all that a policy needs.
+//
+// 8461-3.2-a
 func FuzzParse(f *testing.F) {
 	f.Add(good)
 	f.Add("version: STSv1\r\nmode: none\r\nmax_age: 1")

@@ -33,24 +33,24 @@ func TestWays(t *testing.T) {
 		text        string
 		unreachable bool
 	}{
-		{name: "no domain", legs: []route.Leg{mxLeg()}, errs: map[string]error{"b.example": noDomain("b.example")},
+		{name: "5321-5.1-c no domain", legs: []route.Leg{mxLeg()}, errs: map[string]error{"b.example": noDomain("b.example")},
 			state: queue.Failed, status: "5.1.2", text: "b.example"},
-		{name: "no answer", legs: []route.Leg{mxLeg()}, errs: map[string]error{"b.example": noAnswer("b.example")},
+		{name: "5321-5.1-c N-07 no answer", legs: []route.Leg{mxLeg()}, errs: map[string]error{"b.example": noAnswer("b.example")},
 			state: queue.Deferred, status: "4.4.3", text: "b.example", unreachable: true},
-		{name: "no host exists", legs: []route.Leg{mxLeg()}, errs: map[string]error{"mx1": noDomain("mx1"), "mx2": noDomain("mx2")},
+		{name: "5321-5.1-e N-08 no host exists", legs: []route.Leg{mxLeg()}, errs: map[string]error{"mx1": noDomain("mx1"), "mx2": noDomain("mx2")},
 			state: queue.Failed, status: "5.4.4", text: "b.example"},
-		{name: "one host may exist", legs: []route.Leg{mxLeg()}, errs: map[string]error{"mx1": noAnswer("mx1"), "mx2": noDomain("mx2")},
+		{name: "N-08 one host may exist", legs: []route.Leg{mxLeg()}, errs: map[string]error{"mx1": noAnswer("mx1"), "mx2": noDomain("mx2")},
 			state: queue.Deferred, status: "4.4.3", text: "mx1", unreachable: true},
 		{name: "one host does not exist, one is down", legs: []route.Leg{mxLeg()}, errs: map[string]error{"mx1": noDomain("mx1")},
 			state: queue.Deferred, status: "4.4.1", text: "refused", unreachable: true},
-		{name: "one host does not exist, one is good", legs: []route.Leg{mxLeg()}, errs: map[string]error{"mx1": noDomain("mx1")},
+		{name: "5321-5.1-g one host does not exist, one is good", legs: []route.Leg{mxLeg()}, errs: map[string]error{"mx1": noDomain("mx1")},
 			behind: map[string]string{"192.0.2.2": "good"}, state: queue.Delivered, status: "2.0.0"},
 
-		{name: "SMTPUTF8: none takes it", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii", "192.0.2.2": "ascii"},
+		{name: "6531-c SMTPUTF8: none takes it", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii", "192.0.2.2": "ascii"},
 			state: queue.Failed, status: "5.6.7", text: "SMTPUTF8"},
-		{name: "SMTPUTF8: the second takes it", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii", "192.0.2.2": "good"},
+		{name: "5321-2.2.3-a SMTPUTF8: the second takes it", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii", "192.0.2.2": "good"},
 			state: queue.Delivered, status: "2.0.0"},
-		{name: "SMTPUTF8: the second is down", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii"},
+		{name: "5321-2.2.3-a SMTPUTF8: the second is down", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.1": "ascii"},
 			state: queue.Deferred, status: "4.4.1", text: "refused"},
 		{name: "SMTPUTF8: the first is down", legs: []route.Leg{mxLeg()}, behind: map[string]string{"192.0.2.2": "ascii"},
 			state: queue.Deferred, status: "4.4.1", text: "refused"},
@@ -96,6 +96,8 @@ func TestWays(t *testing.T) {
 }
 
 // TestBoundedTries: however many hosts a zone names, an attempt ends.
+//
+// N-01 5321-5.1-g: ten connections, and each address of a host in turn.
 func TestBoundedTries(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	synctest.Test(t, func(t *testing.T) {
@@ -119,6 +121,8 @@ func TestBoundedTries(t *testing.T) {
 
 // TestPrivateIsNotDialled: an address that may not be reached is not even
 // tried, unless the next hop was named by whoever runs us.
+//
+// N-02: so DNS cannot lead into our own network.
 func TestPrivateIsNotDialled(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	inside := []string{"127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"}

@@ -93,6 +93,8 @@ func TestOwnReplies(t *testing.T) {
 
 // TestReserved: addresses to which a stranger's zone may not send us, however
 // they are written, and their neighbours, to which it may.
+//
+// N-02
 func TestReserved(t *testing.T) {
 	for text, reservedOnes := range map[string]bool{
 		"127.0.0.1 127.255.255.254 0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255":                                          true,

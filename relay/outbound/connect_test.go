@@ -37,16 +37,16 @@ func TestSecurity(t *testing.T) {
 		connections int
 	}{
 		{name: "none with TLS", level: route.None, option: right, connections: 1},
-		{name: "opportunistic with TLS", level: route.Opportunistic, option: right, secure: true, connections: 1},
-		{name: "opportunistic, unknown authority", level: route.Opportunistic, option: relaytest.WithCertificate(stranger.Leaf("other.example")), secure: true, connections: 1},
-		{name: "opportunistic without TLS", level: route.Opportunistic, connections: 1},
-		{name: "opportunistic, handshake fails", level: route.Opportunistic, option: right, rule: broken, connections: 2},
-		{name: "opportunistic, STARTTLS refused", level: route.Opportunistic, option: right, rule: refused, connections: 2},
+		{name: "3207-b opportunistic with TLS", level: route.Opportunistic, option: right, secure: true, connections: 1},
+		{name: "3207-b opportunistic, unknown authority", level: route.Opportunistic, option: relaytest.WithCertificate(stranger.Leaf("other.example")), secure: true, connections: 1},
+		{name: "3207-b opportunistic without TLS", level: route.Opportunistic, connections: 1},
+		{name: "T-14 opportunistic, handshake fails", level: route.Opportunistic, option: right, rule: broken, connections: 2},
+		{name: "T-14 3207-b opportunistic, STARTTLS refused", level: route.Opportunistic, option: right, rule: refused, connections: 2},
 		{name: "opportunistic, handshake fails, password", level: route.Opportunistic, option: right, rule: broken, login: true,
 			deferred: "4.7.0", text: "handshake", connections: 1},
 		{name: "required with TLS", level: route.Required, option: relaytest.WithCertificate(stranger.Leaf("other.example")), secure: true, connections: 1},
-		{name: "required without TLS", level: route.Required, deferred: "4.7.0", text: "STARTTLS", connections: 1},
-		{name: "required, handshake fails", level: route.Required, option: right, rule: broken, deferred: "4.7.0", text: "handshake", connections: 1},
+		{name: "T-11 3207-b required without TLS", level: route.Required, deferred: "4.7.0", text: "STARTTLS", connections: 1},
+		{name: "T-14 required, handshake fails", level: route.Required, option: right, rule: broken, deferred: "4.7.0", text: "handshake", connections: 1},
 		{name: "verified", level: route.Verified, option: right, secure: true, connections: 1},
 		{name: "verified, wrong name", level: route.Verified, option: relaytest.WithCertificate(ca.Leaf("other.example")),
 			deferred: "4.7.0", text: "other.example", connections: 1},
@@ -54,7 +54,7 @@ func TestSecurity(t *testing.T) {
 			deferred: "4.7.0", text: "unknown authority", connections: 1},
 		{name: "verified, expired", level: route.Verified, option: relaytest.WithCertificate(ca.LeafUntil(year(1999), "smart.example")),
 			deferred: "4.7.0", text: "expired", connections: 1},
-		{name: "verified without TLS", level: route.Verified, deferred: "4.7.0", text: "STARTTLS", connections: 1},
+		{name: "T-11 3207-b verified without TLS", level: route.Verified, deferred: "4.7.0", text: "STARTTLS", connections: 1},
 		{name: "required with password", level: route.Required, option: right, login: true, secure: true, connections: 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {

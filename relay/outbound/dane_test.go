@@ -54,22 +54,22 @@ func TestDANE(t *testing.T) {
 		unasked  bool   // TLSA must not be looked up
 		result   string // of the metric
 	}{
-		{name: "matches, whatever the name and the authority", shown: &odd, records: []string{tlsa(t, "mx.b.example", 3, odd)}, secure: secure, tls: " dane", result: metrics.PolicyOK},
+		{name: "P-01 7672-2.2-a 7672-3.1-a matches, whatever the name and the authority", shown: &odd, records: []string{tlsa(t, "mx.b.example", 3, odd)}, secure: secure, tls: " dane", result: metrics.PolicyOK},
 		{name: "matches, TLS required", level: route.Required, shown: &leaf, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure, tls: " dane", result: metrics.PolicyOK},
 		{name: "matches, route asks for it", level: route.DANE, shown: &leaf, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure, tls: " dane", result: metrics.PolicyOK},
-		{name: "mismatch", shown: &leaf, records: []string{tlsa(t, "mx.b.example", 3, odd)}, secure: secure, deferred: "no TLSA record matches", result: metrics.PolicyFailed},
-		{name: "no STARTTLS", records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure, deferred: "STARTTLS", result: metrics.PolicyFailed},
-		{name: "STARTTLS refused", shown: &leaf, rule: refused, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure, deferred: "not now", result: metrics.PolicyFailed},
-		{name: "authority, the domain's name", shown: &chain, records: []string{tlsa(t, "mx.b.example", 2, ca.Authority())}, secure: secure, tls: " dane", result: metrics.PolicyOK},
-		{name: "unusable, TLS without verification", shown: &odd, records: []string{tlsa(t, "mx.b.example", 1, leaf)}, secure: secure, tls: "256", result: metrics.PolicyUnusable},
-		{name: "unusable, no STARTTLS", records: []string{tlsa(t, "mx.b.example", 0, leaf)}, secure: secure, deferred: "STARTTLS", result: metrics.PolicyUnusable},
+		{name: "P-02 7672-2.2-a mismatch", shown: &leaf, records: []string{tlsa(t, "mx.b.example", 3, odd)}, secure: secure, deferred: "no TLSA record matches", result: metrics.PolicyFailed},
+		{name: "P-06 7672-2.2-a no STARTTLS", records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure, deferred: "STARTTLS", result: metrics.PolicyFailed},
+		{name: "P-06 7672-2.2.3-a STARTTLS refused", shown: &leaf, rule: refused, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure, deferred: "not now", result: metrics.PolicyFailed},
+		{name: "P-08 7672-3.1-a authority, the domain's name", shown: &chain, records: []string{tlsa(t, "mx.b.example", 2, ca.Authority())}, secure: secure, tls: " dane", result: metrics.PolicyOK},
+		{name: "P-05 7672-2.2-a unusable, TLS without verification", shown: &odd, records: []string{tlsa(t, "mx.b.example", 1, leaf)}, secure: secure, tls: "256", result: metrics.PolicyUnusable},
+		{name: "P-05 7672-2.2-a unusable, no STARTTLS", records: []string{tlsa(t, "mx.b.example", 0, leaf)}, secure: secure, deferred: "STARTTLS", result: metrics.PolicyUnusable},
 		{name: "unusable, route asks for DANE", level: route.DANE, shown: &leaf, records: []string{tlsa(t, "mx.b.example", 1, leaf)}, secure: secure, deferred: "0 usable", result: metrics.PolicyUnusable},
 		{name: "none, route asks for DANE", level: route.DANE, shown: &leaf, secure: secure, deferred: "no secure TLSA records", result: metrics.PolicyUnusable},
-		{name: "look-up fails", shown: &leaf, secure: secure[:2], set: map[string]dnstest.Behaviour{"_25._tcp.mx.b.example": servfail}, deferred: "TLSA", result: metrics.PolicyUnknown},
-		{name: "none, in clear", secure: secure, tls: "-"},
-		{name: "records not secure", shown: &odd, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure[:2], tls: "256"},
-		{name: "addresses not secure", shown: &odd, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: []string{"b.example", "_25._tcp.mx.b.example"}, tls: "256", unasked: true},
-		{name: "MX not secure", shown: &odd, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure[1:], tls: "256", unasked: true},
+		{name: "P-03 7672-2.1-b look-up fails", shown: &leaf, secure: secure[:2], set: map[string]dnstest.Behaviour{"_25._tcp.mx.b.example": servfail}, deferred: "TLSA", result: metrics.PolicyUnknown},
+		{name: "7672-2.2-a none, in clear", secure: secure, tls: "-"},
+		{name: "P-04 7672-2.2-a records not secure", shown: &odd, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure[:2], tls: "256"},
+		{name: "P-04 7672-2.2-c addresses not secure", shown: &odd, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: []string{"b.example", "_25._tcp.mx.b.example"}, tls: "256", unasked: true},
+		{name: "P-04 7672-2.2-a MX not secure", shown: &odd, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure[1:], tls: "256", unasked: true},
 		{name: "TLS never", level: route.None, shown: &leaf, records: []string{tlsa(t, "mx.b.example", 3, leaf)}, secure: secure, tls: "-", unasked: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -126,6 +126,8 @@ func TestDANE(t *testing.T) {
 
 // TestDANESkipsAHost: a host that is not what its records say is left out, and
 // the next one takes the mail.
+//
+// P-02
 func TestDANESkipsAHost(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	ca := relaytest.NewCA(t)

@@ -14,6 +14,8 @@ import (
 
 // TestBinaryConverted: binary content goes as it is where it is taken, and
 // encoded elsewhere.
+//
+// 3030-f 6152-b: no octet is lost, and none is sent to who does not take it.
 func TestBinaryConverted(t *testing.T) {
 	content := "MIME-Version: 1.0\r\nContent-Type: image/x\r\nContent-Transfer-Encoding: binary\r\n\r\na\nb\x00\xff"
 	m, _ := message(t, queue.Envelope{EightBit: true, Binary: true}, content)
@@ -37,6 +39,8 @@ func TestBinaryConverted(t *testing.T) {
 
 // TestAddressesWithoutSMTPUTF8: a domain has another form, a local part has
 // none; others are not held up by it.
+//
+// 6531-c 6533-b: such addresses are written in ASCII or not at all.
 func TestAddressesWithoutSMTPUTF8(t *testing.T) {
 	m, _ := message(t, queue.Envelope{UTF8: true, ReversePath: smtp.Path{Local: "s", Domain: "b\u00fccher.example"}}, short)
 	odd, _ := message(t, queue.Envelope{UTF8: true, ReversePath: smtp.Path{Local: "\u00fc", Domain: "a.example"}}, short)
@@ -57,6 +61,8 @@ func TestAddressesWithoutSMTPUTF8(t *testing.T) {
 }
 
 // TestStructureRefused: what cannot be converted is not sent raw.
+//
+// 6152-b
 func TestStructureRefused(t *testing.T) {
 	m, _ := message(t, queue.Envelope{EightBit: true}, strings.Repeat("X-Long: "+strings.Repeat("x", 900)+"\r\n", 400)+"\r\n\xff\r\n")
 	synctest.Test(t, func(t *testing.T) {
@@ -84,13 +90,13 @@ func TestDeliverBy(t *testing.T) {
 		tells  bool   // that it was relayed
 		status string // of the failure
 	}{
-		{"returned, offered", "DELIVERBY", queue.DeliverBy{Return: true}, 2 * time.Minute, false, " BY=120;R", false, ""},
+		{"2852-b returned, offered", "DELIVERBY", queue.DeliverBy{Return: true}, 2 * time.Minute, false, " BY=120;R", false, ""},
 		{"traced, offered", "DELIVERBY 60", queue.DeliverBy{Return: true, Trace: true}, 2 * time.Minute, false, " BY=120;RT", true, ""},
 		{"returned, too short", "DELIVERBY 180", queue.DeliverBy{Return: true}, 2 * time.Minute, false, "", false, "5.4.7"},
-		{"returned, not offered", "PIPELINING", queue.DeliverBy{Return: true}, 2 * time.Minute, false, "", false, "5.4.7"},
+		{"2852-b returned, not offered", "PIPELINING", queue.DeliverBy{Return: true}, 2 * time.Minute, false, "", false, "5.4.7"},
 		{"returned, too late", "DELIVERBY", queue.DeliverBy{Return: true}, -time.Minute, false, "", false, "5.4.7"},
 		{"returned, to a mailbox", "PIPELINING", queue.DeliverBy{Return: true}, 2 * time.Minute, true, "", false, ""},
-		{"told, not offered", "PIPELINING", queue.DeliverBy{}, 2 * time.Minute, false, "", true, ""},
+		{"2852-b told, not offered", "PIPELINING", queue.DeliverBy{}, 2 * time.Minute, false, "", true, ""},
 		{"returned, within the second", "DELIVERBY", queue.DeliverBy{Return: true}, time.Millisecond, false, " BY=1;R", false, ""},
 		{"told in a lifetime", "DELIVERBY", queue.DeliverBy{}, 40 * 365 * 24 * time.Hour, false, " BY=999999999;N", false, ""},
 		{"told, late", "DELIVERBY", queue.DeliverBy{}, -time.Minute, false, " BY=-60;N", false, ""},
@@ -141,11 +147,11 @@ func TestRequireTLS(t *testing.T) {
 		status  string
 		text    string
 	}{
-		{"all is well", hostLeg("smart"), []relaytest.SinkOption{keeps, relaytest.WithCertificate(ca.Leaf("smart"))}, queue.Delivered, "2.0.0", "250"},
-		{"unknown authority", hostLeg("smart"), []relaytest.SinkOption{keeps, relaytest.WithCertificate(stranger.Leaf("smart"))}, queue.Deferred, "4.7.0", "authority"},
-		{"in clear", hostLeg("smart"), []relaytest.SinkOption{keeps}, queue.Deferred, "4.7.0", "STARTTLS"},
-		{"no promise", hostLeg("smart"), []relaytest.SinkOption{relaytest.WithCertificate(ca.Leaf("smart"))}, queue.Failed, "5.7.30", "REQUIRETLS"},
-		{"mail hosts not authenticated", mxLeg(), []relaytest.SinkOption{keeps, relaytest.WithCertificate(ca.Leaf("smart"))}, queue.Failed, "5.7.10", "authenticated"},
+		{"8689-b all is well", hostLeg("smart"), []relaytest.SinkOption{keeps, relaytest.WithCertificate(ca.Leaf("smart"))}, queue.Delivered, "2.0.0", "250"},
+		{"8689-b unknown authority", hostLeg("smart"), []relaytest.SinkOption{keeps, relaytest.WithCertificate(stranger.Leaf("smart"))}, queue.Deferred, "4.7.0", "authority"},
+		{"8689-b P-22 in clear", hostLeg("smart"), []relaytest.SinkOption{keeps}, queue.Deferred, "4.7.0", "STARTTLS"},
+		{"8689-b P-22 no promise", hostLeg("smart"), []relaytest.SinkOption{relaytest.WithCertificate(ca.Leaf("smart"))}, queue.Failed, "5.7.30", "REQUIRETLS"},
+		{"8689-b P-22 mail hosts not authenticated", mxLeg(), []relaytest.SinkOption{keeps, relaytest.WithCertificate(ca.Leaf("smart"))}, queue.Failed, "5.7.10", "authenticated"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -166,7 +172,9 @@ func TestRequireTLS(t *testing.T) {
 	}
 }
 
-// TestPriority is passed on where it is taken (RFC 6710).
+// TestPriority: it is passed on where it is taken (RFC 6710).
+//
+// 6710-a
 func TestPriority(t *testing.T) {
 	m, _ := message(t, queue.Envelope{Priority: -4}, short)
 	synctest.Test(t, func(t *testing.T) {

@@ -66,8 +66,8 @@ func TestNamedDomain(t *testing.T) {
 func TestMailboxServer(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	for name, leg := range map[string]route.Leg{
-		"TCP":         {Kind: route.Host, Host: "box", Port: 24, LMTP: true},
-		"Unix socket": {Kind: route.Host, Socket: "/run/lmtp", LMTP: true},
+		"2033-a TCP":         {Kind: route.Host, Host: "box", Port: 24, LMTP: true},
+		"2033-a Unix socket": {Kind: route.Host, Socket: "/run/lmtp", LMTP: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -264,13 +264,13 @@ func TestManyRecipients(t *testing.T) {
 		messages    int
 		connections int
 	}{
-		"no limit": {"PIPELINING", nil, 1, 1},
-		"RCPTMAX":  {"LIMITS RCPTMAX=4", nil, 3, 1},
-		"both":     {"LIMITS RCPTMAX=4 MAILMAX=1", nil, 3, 3},
-		"552 to the fifth and on": {"PIPELINING", func(s *relaytest.Sink) {
+		"no limit":       {"PIPELINING", nil, 1, 1},
+		"9422-a RCPTMAX": {"LIMITS RCPTMAX=4", nil, 3, 1},
+		"9422-a both":    {"LIMITS RCPTMAX=4 MAILMAX=1", nil, 3, 3},
+		"5321-4.5.3.1.10-b 552 to the fifth and on": {"PIPELINING", func(s *relaytest.Sink) {
 			s.Add(relaytest.Rule{Verb: "RCPT", First: 5, Last: 10, Action: relaytest.Action{Reply: "552 too many recipients"}})
 		}, 2, 1},
-		"452 to the fifth and on": {"PIPELINING", func(s *relaytest.Sink) {
+		"5321-4.5.3.1.10-b 452 to the fifth and on": {"PIPELINING", func(s *relaytest.Sink) {
 			s.Add(relaytest.Rule{Verb: "RCPT", First: 5, Last: 10, Action: relaytest.Action{Reply: "452 4.5.3 too many"}})
 		}, 2, 1},
 	} {
@@ -332,8 +332,8 @@ func TestRace(t *testing.T) {
 	}{
 		{name: "IPv6 first", tried: []string{six}},
 		{name: "IPv4 first", families: IPv4First, tried: []string{four}},
-		{name: "IPv6 is dead", dead: []string{six}, tried: []string{six, four}, took: stagger},
-		{name: "IPv4 is dead", families: IPv4First, dead: []string{four}, tried: []string{four, six}, took: stagger},
+		{name: "N-15 5321-5.2-a IPv6 is dead", dead: []string{six}, tried: []string{six, four}, took: stagger},
+		{name: "N-15 5321-5.2-a IPv4 is dead", families: IPv4First, dead: []string{four}, tried: []string{four, six}, took: stagger},
 		{name: "IPv4 alone", families: IPv4Only, tried: []string{four}},
 		{name: "IPv6 alone", families: IPv6Only, tried: []string{six}},
 		{name: "IPv6 alone and dead", families: IPv6Only, dead: []string{six}, tried: []string{six}, took: 30 * time.Second, deferred: true},

@@ -16,6 +16,8 @@ import (
 
 // TestEachRecipientHasItsReply: one transaction, one result for each open
 // recipient in their order; who is done already is not sent to again.
+//
+// 3461-5.2.1-a 3463-a
 func TestEachRecipientHasItsReply(t *testing.T) {
 	m, _ := message(t, queue.Envelope{EnvelopeID: "a+b=c", Return: "HDRS"}, short)
 	synctest.Test(t, func(t *testing.T) {
@@ -52,6 +54,8 @@ func TestEachRecipientHasItsReply(t *testing.T) {
 
 // TestAmbiguousEnd: a host that went away after the dot may have the message
 // (RFC 1047), so no other host gets it now.
+//
+// 1047-a
 func TestAmbiguousEnd(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	synctest.Test(t, func(t *testing.T) {
@@ -76,13 +80,13 @@ func TestAmbiguousEnd(t *testing.T) {
 func TestLostBeforeTheDot(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short+strings.Repeat("another line of seventy octets or so, to fill more than one block ...\r\n", 3000))
 	for name, rule := range map[string]relaytest.Rule{
-		"at MAIL":            {Verb: "MAIL", Action: relaytest.Action{Silent: true, Drop: true}},
-		"421 at MAIL":        {Verb: "MAIL", Action: relaytest.Action{Reply: "421 4.3.2 shutting down", Drop: true}},
-		"at RCPT":            {Verb: "RCPT", Action: relaytest.Action{Silent: true, Drop: true}},
-		"at DATA":            {Verb: "DATA", Action: relaytest.Action{Silent: true, Drop: true}},
-		"within the content": {Verb: "CONTENT", Action: relaytest.Action{After: 100_000, Drop: true}},
-		"421 to the dot":     {Verb: "DOT", Action: relaytest.Action{Reply: "421 4.3.2 shutting down", Drop: true}},
-		"no SMTP":            {Verb: "CONNECT", Action: relaytest.Action{Raw: "HTTP/1.1 400 Bad Request\r\n", Drop: true}},
+		"5321-3.8-c at MAIL":            {Verb: "MAIL", Action: relaytest.Action{Silent: true, Drop: true}},
+		"5321-3.8-c 421 at MAIL":        {Verb: "MAIL", Action: relaytest.Action{Reply: "421 4.3.2 shutting down", Drop: true}},
+		"at RCPT":                       {Verb: "RCPT", Action: relaytest.Action{Silent: true, Drop: true}},
+		"at DATA":                       {Verb: "DATA", Action: relaytest.Action{Silent: true, Drop: true}},
+		"5321-3.8-c within the content": {Verb: "CONTENT", Action: relaytest.Action{After: 100_000, Drop: true}},
+		"421 to the dot":                {Verb: "DOT", Action: relaytest.Action{Reply: "421 4.3.2 shutting down", Drop: true}},
+		"no SMTP":                       {Verb: "CONNECT", Action: relaytest.Action{Raw: "HTTP/1.1 400 Bad Request\r\n", Drop: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -104,6 +108,8 @@ func TestLostBeforeTheDot(t *testing.T) {
 
 // TestLostBetweenRecipients: what a host has said about a recipient stands,
 // though the session is lost before it spoke of the next one.
+//
+// 5321-3.8-c
 func TestLostBetweenRecipients(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	synctest.Test(t, func(t *testing.T) {
