@@ -8,6 +8,7 @@ import (
 
 	"waypost/queue"
 	"waypost/relay/reply"
+	"waypost/relay/route"
 	"waypost/relay/smtp"
 	"waypost/relay/smtpclient"
 	"waypost/relay/tlspolicy"
@@ -63,6 +64,21 @@ func failureOf(host string, err error) failure {
 	}
 	if errors.Is(err, queue.ErrDamaged) {
 		f.status = smtp.EnhancedCode{4, 3, 0}
+	}
+	return f
+}
+
+// never makes a failure permanent where a host greeted with 521, by which it says
+// that it never takes mail (RFC 7504 §3): other hosts may, and when none does there
+// is nothing to wait for. Some say so to whom they have on a list (X.7.Z), which is
+// no statement about the host.
+func (f failure) never(leg route.Leg, err error) failure {
+	e, ok := errors.AsType[*smtpclient.Error](err)
+	if ok && e.Stage == smtpclient.StageGreeting && e.Reply.Code == 521 && e.Reply.Enhanced[1] != 7 && !named(leg) {
+		f.permanent, f.status = true, smtp.EnhancedCode{5, e.Reply.Enhanced[1], e.Reply.Enhanced[2]}
+		if e.Reply.Enhanced == (smtp.EnhancedCode{}) {
+			f.status = smtp.EnhancedCode{5, 3, 2}
+		}
 	}
 	return f
 }

@@ -229,10 +229,14 @@ func (a *attempt) targets(ctx context.Context, h hop, host string) ([]Target, er
 	return list, nil
 }
 
+// named reports whether the configuration says where a leg leads, and not the
+// recipient's domain.
+func named(leg route.Leg) bool { return leg.Kind == route.Host || leg.Domain != "" }
+
 // unusable says what it means that no host of a leg has an address that may be
 // tried.
 func (a *attempt) unusable(leg route.Leg, errs []error) failure {
-	if leg.Kind == route.Host || leg.Domain != "" {
+	if named(leg) {
 		return failureOf("", errors.Join(errs...)).ours()
 	}
 	return failureOf("", resolver.NoneUsable(a.open[0].Path.Domain, errs...))
@@ -274,7 +278,7 @@ func (a *attempt) runTarget(ctx context.Context, h hop, host string, race raced)
 	s, err := a.outbound.connect(ctx, h, host, race.to, race.conn)
 	for {
 		if err != nil {
-			return a.turnedAway(failureOf(race.to.name(host), err))
+			return a.turnedAway(failureOf(race.to.name(host), err).never(h.leg, err))
 		}
 		if end := a.send(ctx, h, s); end != again {
 			return end
