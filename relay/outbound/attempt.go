@@ -70,7 +70,7 @@ func (a *attempt) run(ctx context.Context) queue.Outcome {
 		// There may have been more ways.
 		a.note(failureOf("", fmt.Errorf("attempt cut short: %w", context.Cause(ctx))))
 	}
-	unreachable := !a.reached && len(a.left) == len(a.open) && !a.last.permanent
+	unreachable := !a.reached && len(a.left) == len(a.open) && !a.last.permanent && !a.asksTooMuch()
 	for _, i := range a.left {
 		a.conclude(i, a.why(i))
 	}
@@ -170,7 +170,7 @@ func (a *attempt) hop(i int) hop {
 	if len(a.route.Via) > 1 {
 		h.key = fmt.Sprintf("%s leg %d", h.key, i+1)
 	}
-	if a.message.RequireTLS && h.leg.Socket == "" {
+	if a.requiresTLS() && h.leg.Socket == "" {
 		h.secure = true
 		h.key += " REQUIRETLS"
 	}
@@ -181,6 +181,7 @@ func (a *attempt) hop(i int) hop {
 // outweighs those that never will: the mail fails only when every way is
 // barred for good.
 func (a *attempt) note(f failure) {
+	f = a.patient(f)
 	if a.failed && f.permanent && !a.last.permanent {
 		return
 	}

@@ -25,7 +25,8 @@ func (a *attempt) fit(s *session, batch []int) (tx smtpclient.Transaction, fits 
 	m, ext := a.message, s.client.Extensions()
 	tx = smtpclient.Transaction{
 		ReversePath: m.ReversePath, Size: m.Size, EightBit: m.EightBit, Binary: m.Binary, UTF8: m.UTF8,
-		Return: m.Return, EnvelopeID: smtp.Xtext(m.EnvelopeID), Priority: int(m.Priority), RequireTLS: m.RequireTLS && !s.local,
+		Return: m.Return, EnvelopeID: smtp.Xtext(m.EnvelopeID), Priority: int(m.Priority),
+		RequireTLS: !s.local && (a.requiresTLS() || m.RequireTLS && ext.RequireTLS && s.tls != ""),
 	}
 	if tx.By, err = a.deliverBy(s, &ext); err != nil {
 		return tx, nil, nil, err
