@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"relay/inbound":    {"metrics", "queue", "relay/alias", "relay/auth", "relay/dkim", "relay/message", "relay/policy", "relay/recipient", "relay/smtp", "relay/smtpserver"},
 	"relay/message":    {"relay/smtp"},
 	"relay/mtasts":     {"metrics", "resolver"},
-	"relay/outbound":   {"metrics", "queue", "resolver", "relay/account", "relay/dialogue", "relay/pace", "relay/reply", "relay/route", "relay/sevenbit", "relay/smtp", "relay/smtpclient", "relay/tlspolicy"},
+	"relay/outbound":   {"metrics", "queue", "resolver", "relay/account", "relay/dialogue", "relay/message", "relay/pace", "relay/reply", "relay/route", "relay/sevenbit", "relay/smtp", "relay/smtpclient", "relay/tlspolicy"},
 	"relay/pace":       {"metrics", "relay/smtp"},
 	"relay/policy":     {"relay/rate", "relay/smtp"},
 	"relay/pseudonym":  {},

@@ -32,7 +32,11 @@ func (p *reporter) Compose(w io.Writer, r queue.Report) (eightBit, utf8 bool, er
 	content, err := r.Message.Content()
 	if err == nil {
 		defer content.Close()
-		report.Content, report.ContentSize, report.EightBit = content, r.Message.Size, r.Message.EightBit
+		var seen bytes.Buffer
+		header, _, _ := message.ReadHeader(io.TeeReader(content, &seen), message.MaxHeader) // whoever reads on finds what is wrong with it
+		// RFC 8689 §4.1: REQUIRETLS prevails.
+		report.TLSOptional = !r.Message.RequireTLS && message.TLSOptional(header)
+		report.Content, report.ContentSize, report.EightBit = io.MultiReader(&seen, content), r.Message.Size, r.Message.EightBit
 	}
 	return p.write(w, report)
 }

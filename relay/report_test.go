@@ -93,7 +93,8 @@ func TestReports(t *testing.T) {
 			[]string{"the body"}},
 		{"failure, whole message", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Original-Envelope-Id: e1", "Received-From-MTA: dns; client ([192.0.2.9])", "the body"}, []string{"Will-Retry-Until"}},
 		{"failure, header only", queue.ReportFailure, r, queue.Failed, none, "HDRS", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
-		{"failure, REQUIRETLS", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
+		{"8689-c D-09 failure, REQUIRETLS", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body", "\r\nTLS-Required: No\r\nMIME-Version"}},
+		{"8689-d TLS-Required: No", queue.ReportFailure, r, queue.Failed, none, "HDRS", []string{"\r\nTLS-Required: No\r\nMIME-Version"}, nil},
 		{"failure, BINARYMIME", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
 		{"expired", queue.ReportFailure, r, queue.Expired, none, "HDRS", []string{"Action: failed", "Status: 4.4.7", "Diagnostic-Code: smtp; 451"}, nil},
 		{"expired, nobody answered", queue.ReportFailure, silent, queue.Expired, none, "HDRS", []string{"Status: 4.4.7", "connect to mx: refused"}, []string{"Remote-MTA", "Diagnostic-Code"}},
@@ -105,11 +106,15 @@ func TestReports(t *testing.T) {
 		{"traced", queue.ReportSuccess, handed, queue.Delivered, queue.DeliverBy{Deadline: at, Trace: true}, "HDRS", []string{"Action: relayed", "hear of each step"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			header := ""
+			if strings.HasSuffix(tc.name, "TLS-Required: No") || strings.HasSuffix(tc.name, "REQUIRETLS") {
+				header = "TLS-Required: No\r\n"
+			}
 			m := kept(t, queue.Envelope{ReversePath: smtp.Path{Local: "s", Domain: "a.example"}, EnvelopeID: "e1", Return: tc.ret, Client: "client ([192.0.2.9])"},
-				"Subject: mine\r\n\r\nthe body\r\n")
+				header+"Subject: mine\r\n\r\nthe body\r\n")
 			m.DeliverBy = tc.by
 			m.Binary = tc.name == "failure, BINARYMIME"
-			m.RequireTLS = tc.name == "failure, REQUIRETLS"
+			m.RequireTLS = strings.HasSuffix(tc.name, "failure, REQUIRETLS")
 			tc.recipient.State = tc.state
 			if tc.kind == queue.ReportSuccess {
 				tc.recipient.Last.Reply, tc.recipient.Last.Status = smtp.NewReply(250, smtp.EnhancedCode{2, 0, 0}, "ok"), smtp.EnhancedCode{2, 0, 0}

@@ -93,6 +93,10 @@ func (c *composer) header() {
 	b = field(b, "Message-ID", "<"+message.ASCII(id)+">", "")
 	// RFC 3834 §5: so that no responder answers.
 	b = field(b, "Auto-Submitted", "", "auto-replied")
+	if r.TLSOptional {
+		// RFC 8689 §3.
+		b = field(b, "TLS-Required", "", "No")
+	}
 	b = field(b, "MIME-Version", "", "1.0")
 	// RFC 6522 §3: the type of the whole.
 	b = field(b, "Content-Type", "", `multipart/report; report-type=delivery-status; boundary="`+c.boundary+`"`)

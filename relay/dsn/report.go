@@ -135,6 +135,9 @@ type Report struct {
 	MaxReturn int64
 	// EightBit says that the content has octets over 127.
 	EightBit bool
+	// TLSOptional says that the message had "TLS-Required: No"; the report has
+	// it too, so that it travels on the same terms.
+	TLSOptional bool
 }
 
 // Recipient is the state of one recipient.

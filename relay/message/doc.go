@@ -14,8 +14,8 @@
 //  3. asks the Checker what it saw: faults that forbid the message, and facts
 //     that the envelope keeps (8-bit octets, size, longest line).
 //
-// EachField and Addresses read what a header section says, for those to whom
-// the author matters.
+// EachField, Addresses and TLSOptional read what a header section says, for those
+// to whom the author or the wish for TLS matters.
 //
 // On the way back, ReadHeader takes the header section of a stored content
 // for a report. Field folds any header field that we write, and is where text
