@@ -201,6 +201,44 @@ func TestLine(t *testing.T) {
 	})
 }
 
+// TestElsewhere: a destination that has found another way does not wait in the line
+// of a site that it has left, however long that is left alone.
+func TestElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := metrics.New(nil)
+		p := New(Options{Default: Bounds{MaxConnections: 1}, Metrics: m})
+		var c callers
+		pass := admitted(t, p, "d", at("dead"))
+		if _, ok := p.Admit("d", c.again); ok {
+			t.Fatal("admitted beyond the limit")
+		}
+		for range 3 {
+			time.Sleep(time.Second)
+			pass.Fail("refused")
+			pass.Again()
+		}
+		if !pass.Rests(at("dead")) || pass.Rests(at("alive")) {
+			t.Errorf("dead rests: %v, alive rests: %v", pass.Rests(at("dead")), pass.Rests(at("alive")))
+		}
+		if !pass.Move(at("alive")) {
+			t.Fatal("no place where nobody is")
+		}
+		if got := c.called(); len(got) != 1 || got[0] != "d" {
+			t.Errorf("called %v, want d", got)
+		}
+		if got := testutil.ToFloat64(m.PaceWaiting); got != 0 {
+			t.Errorf("%v wait", got)
+		}
+		pass.End()
+		next, ok := p.Admit("d", c.again)
+		if !ok {
+			t.Fatal("not admitted where it was last")
+		}
+		next.End()
+		time.Sleep(time.Hour) // what the site that rests was to do has been done
+	})
+}
+
 // TestGone: the place of who has nothing to do any more goes to the next at once.
 func TestGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

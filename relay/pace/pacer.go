@@ -110,6 +110,26 @@ func (p *Pacer) Admit(destination string, again func(destination string) bool) (
 	return pass, true
 }
 
+// rehome notes where a destination was last. It does not wait at another site any
+// more, where it would stand in line until that has a place.
+func (p *Pacer) rehome(destination string, to *site, now time.Time) {
+	old := p.homes[destination].site
+	p.homes[destination], to.touched = home{to, now}, now
+	if old == nil || old == to {
+		return
+	}
+	if place := old.inLine[destination]; place != nil {
+		old.line.Remove(place)
+		delete(old.inLine, destination)
+		p.waiting(-1)
+		p.callAll(old, []string{destination})
+	}
+	delete(old.invited, destination)
+	if old.call(now); old.own && old.idle() {
+		p.forget(old)
+	}
+}
+
 // ownKey is that of a destination of which nothing more is known. It is no host's.
 func ownKey(destination string) string { return "= " + destination }
 

@@ -51,7 +51,7 @@ func (p *Pass) Move(h Hop) bool {
 	// Who comes from elsewhere stands behind those in line.
 	free := to.line.Len() == 0 && to.limited(now, len(to.invited)).word == ""
 	p.leave(now)
-	p.pacer.homes[p.destination], to.touched = home{to, now}, now
+	p.pacer.rehome(p.destination, to, now)
 	if !free {
 		return false
 	}
@@ -59,6 +59,19 @@ func (p *Pass) Move(h Hop) bool {
 	p.site, p.ended = to, false
 	p.reserve(now)
 	return true
+}
+
+// Rests reports whether the site of a hop is left alone for now, since no host there
+// took a session of late: who has another way need not wait for it.
+func (p *Pass) Rests(h Hop) bool {
+	if p == nil {
+		return false
+	}
+	p.pacer.mu.Lock()
+	defer p.pacer.mu.Unlock()
+	_, key := p.pacer.place(h)
+	s := p.pacer.sites[key]
+	return s != nil && time.Now().Before(s.restTill)
 }
 
 // Again asks for another attempt at the same destination. It is refused when
