@@ -12,8 +12,8 @@ type Route struct {
 	Login string `toml:"login"`
 	// Class limits the route to one message class. Default "" (any).
 	Class string `toml:"class"`
-	// Via are the next hops, tried in order; see [ParseVia]. At least one must be set.
-	Via []string `toml:"via"`
+	// Via are the next hops, tried in order. At least one must be set.
+	Via []Leg `toml:"via"`
 	// Username is the name to log in with. Default "" (no login).
 	Username string `toml:"username"`
 	// PasswordFile names the file that holds the password; see [ReadSecret]. Default "".

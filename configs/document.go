@@ -67,6 +67,8 @@ func (s spot) grow() spot {
 		table = newClass()
 	case []Route:
 		table = newRoute()
+	case []Leg:
+		table = Leg{}
 	case []Pace:
 		table = newPace()
 	case []Reply:
@@ -186,6 +188,10 @@ func (doc *document) set(s spot, node *unstable.Node, at place) {
 	switch {
 	case s.isTable() && node.Kind == unstable.InlineTable:
 		doc.inline(s, node)
+	case isShort(s.value.Type()) && node.Kind == unstable.Array:
+		doc.short(s, node, at)
+	case isShort(s.value.Type()):
+		doc.assign(s, doc.literal(node, at))
 	case s.isList() && node.Kind == unstable.Array:
 		items := node.Children()
 		for items.Next() {
@@ -202,6 +208,34 @@ func (doc *document) set(s spot, node *unstable.Node, at place) {
 	default:
 		doc.assign(s, doc.literal(node, at))
 	}
+}
+
+// short sets a list of tables in which a text may stand for a table.
+func (doc *document) short(s spot, node *unstable.Node, at place) {
+	items := node.Children()
+	for items.Next() {
+		item, child := s.grow(), items.Node()
+		if child.Kind == unstable.InlineTable {
+			doc.places[item.path] = doc.beginning(child, at)
+			doc.inline(item, child)
+			continue
+		}
+		text := doc.literal(child, at)
+		doc.places[item.path] = text.place
+		to, _ := item.into("to")
+		if err := assignScalar(to.value.Addr().Interface(), text); err != nil {
+			doc.fail(text.place, item, err)
+		}
+	}
+}
+
+// beginning is where the first key of a table stands; at is the place of one that
+// has none.
+func (doc *document) beginning(table *unstable.Node, at place) place {
+	if pairs := table.Children(); pairs.Next() {
+		_, at = doc.names(pairs.Node().Key())
+	}
+	return at
 }
 
 func (doc *document) inline(s spot, node *unstable.Node) {

@@ -2,18 +2,27 @@ package configs
 
 import (
 	"fmt"
+	"reflect"
 )
 
-// assign gives a key its value, or notes why that cannot be.
+// assign gives a key its value, or notes why that cannot be. The key may be a list
+// that texts can stand for.
 func (d *draft) assign(s spot, l literal) {
 	for i, item := range l.items {
 		d.places[fmt.Sprintf("%s[%d]", s.path, i)] = item.place
 	}
-	err := assign(s.value.Addr().Interface(), l, func(i int, err error) {
+	field := s.value.Addr().Interface()
+	var texts []string
+	if s.isList() {
+		field = &texts
+	}
+	err := assign(field, l, func(i int, err error) {
 		d.failAt(l.list()[i].place, fmt.Sprintf("%s[%d]", s.path, i), err)
 	})
 	if err != nil {
 		d.failAt(l.place, s.path, err)
+	} else if s.isList() {
+		s.value.Set(reflect.ValueOf(Legs(texts...)))
 	}
 }
 

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -30,22 +31,30 @@ func newEnvironment(lines []string) environment {
 }
 
 // variable is the name of the variable that sets a key. In a list of tables the
-// index stands after the table's name: WAYPOST_ROUTE_0_VIA.
-func (s schema) variable(key keyPath, index int) string {
-	name := key
-	for _, list := range s.lists {
-		if rest, ok := strings.CutPrefix(key, list+"."); ok {
-			name = fmt.Sprintf("%s.%d.%s", list, index, rest)
+// index stands after the table's name: WAYPOST_ROUTE_0_VIA. An index that is not
+// given is 0.
+func (s schema) variable(key keyPath, indexes ...int) string {
+	name, path := strings.TrimSuffix(prefix, "_"), ""
+	for part := range strings.SplitSeq(key, ".") {
+		path = join(path, part)
+		name += "_" + strings.ToUpper(part)
+		if path == key || !slices.Contains(s.lists, path) {
+			continue
 		}
+		at := 0
+		if len(indexes) > 0 {
+			at, indexes = indexes[0], indexes[1:]
+		}
+		name += "_" + strconv.Itoa(at)
 	}
-	return prefix + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
+	return name
 }
 
 // setting is one variable that sets a key.
 type setting struct {
 	name, value string
 	key         keyPath
-	index       int
+	indexes     []int // of the tables that it is in
 }
 
 // readEnvironment sets all keys that variables name. Variables are taken in the
@@ -56,19 +65,16 @@ func (d *draft) readEnvironment(env environment) {
 		if !strings.HasPrefix(name, prefix) || name == fileVariable {
 			continue
 		}
-		key, index, ok := d.schema.lookUp(name)
+		key, indexes, ok := d.schema.lookUp(name)
 		switch {
 		case ok:
-			settings = append(settings, setting{name, value, key, index})
+			settings = append(settings, setting{name, value, key, indexes})
 		case !isServiceVariable(name, value):
 			d.warnings = append(d.warnings, d.unknownVariable(name))
 		}
 	}
 	slices.SortFunc(settings, func(a, b setting) int {
-		if a.index != b.index {
-			return a.index - b.index
-		}
-		return strings.Compare(a.name, b.name)
+		return cmp.Or(slices.Compare(a.indexes, b.indexes), strings.Compare(a.name, b.name))
 	})
 	for _, s := range settings {
 		d.apply(s)
@@ -76,35 +82,45 @@ func (d *draft) readEnvironment(env environment) {
 }
 
 // lookUp finds the key that a variable sets.
-func (s schema) lookUp(name string) (key keyPath, index int, ok bool) {
-	if m := regexp.MustCompile(`^WAYPOST_[A-Z]+_(0|[1-9][0-9]{0,3})_`).FindStringSubmatch(name); m != nil {
-		index, _ = strconv.Atoi(m[1]) // at most four digits
-	}
+func (s schema) lookUp(name string) (key keyPath, indexes []int, ok bool) {
+	indexes = numbers(name)
 	for _, key := range s.keys {
-		if s.variable(key, index) == name {
-			return key, index, true
+		if s.variable(key, indexes...) == name {
+			return key, indexes, true
 		}
 	}
-	return "", 0, false
+	return "", nil, false
+}
+
+// numbers are those of up to four digits in a variable's name. No key has one.
+func numbers(name string) (all []int) {
+	for part := range strings.SplitSeq(name, "_") {
+		if n, err := strconv.Atoi(part); err == nil && len(part) <= 4 && strconv.Itoa(n) == part {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // apply sets one key, in a new table where the index is the next of its list.
 func (d *draft) apply(s setting) {
 	at := place{file: s.name}
-	here := d.root()
+	here, indexes := d.root(), s.indexes
 	for name := range strings.SplitSeq(s.key, ".") {
 		here, _ = here.into(name) // the key is of the schema
-		if !here.isList() {
+		if !here.isList() || here.key == s.key {
 			continue
 		}
+		i := indexes[0]
+		indexes = indexes[1:]
 		switch n := here.value.Len(); {
-		case s.index < n:
-			here = here.item(s.index)
-		case s.index == n:
+		case i < n:
+			here = here.item(i)
+		case i == n:
 			here = here.grow()
 			d.places[here.path] = at
 		default:
-			d.failAt(at, index(here.path, s.index), fmt.Errorf("there is no number %d before it; they are counted from 0", n))
+			d.failAt(at, index(here.path, i), fmt.Errorf("there is no number %d before it; they are counted from 0", n))
 			return
 		}
 	}
@@ -123,12 +139,9 @@ func (d *draft) apply(s setting) {
 // start us, name variables as they like.
 func (d *draft) unknownVariable(name string) Problem {
 	var known []string
-	_, index, _ := d.schema.lookUp(name)
-	if m := regexp.MustCompile(`_([0-9]{1,4})_`).FindStringSubmatch(name); m != nil {
-		index, _ = strconv.Atoi(m[1]) // at most four digits
-	}
+	indexes := numbers(name)
 	for _, key := range d.schema.keys {
-		known = append(known, d.schema.variable(key, index))
+		known = append(known, d.schema.variable(key, indexes...))
 	}
 	return place{file: name}.problem("", "unknown environment variable", nearest(name, known))
 }

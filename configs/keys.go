@@ -14,7 +14,8 @@ type keyPath = string
 type schema struct {
 	keys   []keyPath
 	tables []keyPath
-	// lists are the tables of which there can be many.
+	// lists are the tables of which there can be many. Those that [isShort] tells
+	// are keys as well.
 	lists []keyPath
 }
 
@@ -40,6 +41,9 @@ func (s *schema) add(prefix keyPath, table reflect.Type) {
 		case isTableList(field.Type):
 			s.tables = append(s.tables, path)
 			s.lists = append(s.lists, path)
+			if isShort(field.Type) {
+				s.keys = append(s.keys, path)
+			}
 			s.add(path, field.Type.Elem())
 		default:
 			s.keys = append(s.keys, path)
@@ -51,6 +55,10 @@ func (s *schema) add(prefix keyPath, table reflect.Type) {
 func isTableList(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
 }
+
+// isShort tells a list of tables in which a text stands for a table that has
+// nothing but To.
+func isShort(t reflect.Type) bool { return t == reflect.TypeFor[[]Leg]() }
 
 // tag is a field's name in the file, or "" where it is not of the file.
 func tag(field reflect.StructField) string {

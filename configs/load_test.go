@@ -67,7 +67,7 @@ func TestEveryWayToWriteAKey(t *testing.T) {
 			if want := []Duration{minute, 36 * hour}; !slices.Equal(c.Queue.Retry, want) {
 				t.Errorf("retry %v, want %v", c.Queue.Retry, want)
 			}
-			if want := []Route{{To: "*", Via: []string{"mx:"}, TLS: TLSOpportunistic}}; !reflect.DeepEqual(c.Routes, want) {
+			if want := []Route{{To: "*", Via: Legs("mx:"), TLS: TLSOpportunistic}}; !reflect.DeepEqual(c.Routes, want) {
 				t.Errorf("routes %+v, want %+v", c.Routes, want)
 			}
 		})
@@ -115,8 +115,8 @@ via = ["smtp://10.0.0.5"]
 		t.Errorf("listeners %+v, want %+v", c.Listeners, listeners)
 	}
 	routes := []Route{
-		{To: "example.org", Via: []string{"smtp://10.0.0.6:2525", "mx:"}, TLS: TLSOpportunistic},
-		{To: "*", Via: []string{"mx:"}, TLS: TLSOpportunistic},
+		{To: "example.org", Via: Legs("smtp://10.0.0.6:2525", "mx:"), TLS: TLSOpportunistic},
+		{To: "*", Via: Legs("mx:"), TLS: TLSOpportunistic},
 	}
 	if !reflect.DeepEqual(c.Routes, routes) {
 		t.Errorf("routes %+v, want %+v", c.Routes, routes)
@@ -140,9 +140,9 @@ func TestEnvironmentNamesAreUnambiguous(t *testing.T) {
 	s := newSchema()
 	for _, key := range s.keys {
 		name := s.variable(key, 7)
-		got, index, ok := s.lookUp(name)
-		if !ok || got != key || strings.Contains(name, "_7_") && index != 7 {
-			t.Errorf("%s sets %q of number %d, want %q of 7", name, got, index, key)
+		got, indexes, ok := s.lookUp(name)
+		if !ok || got != key || strings.Contains(name, "_7_") && indexes[0] != 7 {
+			t.Errorf("%s sets %q of number %v, want %q of 7", name, got, indexes, key)
 		}
 	}
 }
@@ -235,7 +235,7 @@ func TestValidateOfAConfigurationInCode(t *testing.T) {
 	}
 	c.Queue.Lifetime = 0
 	c.Routes = []Route{newRoute()}
-	c.Routes[0].Via = []string{"mx:"}
+	c.Routes[0].Via = Legs("mx:")
 	problems, ok := errors.AsType[Problems](c.Validate())
 	want := []Problem{
 		{Key: "queue.lifetime", Text: "queue.lifetime: must be at least 1s, not 0s"},

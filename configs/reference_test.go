@@ -15,7 +15,7 @@ import (
 // withoutDefault are the keys whose default depends on the host, or that have
 // none. What the reference gives for them is an example.
 func withoutDefault() []keyPath {
-	return []keyPath{"hostname", "data_dir", "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "reply.name", "pace.name"}
+	return []keyPath{"hostname", "data_dir", "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "route.via.to", "reply.name", "pace.name"}
 }
 
 func TestReferenceIsTheDefault(t *testing.T) {
@@ -27,42 +27,58 @@ func TestReferenceIsTheDefault(t *testing.T) {
 	}
 }
 
-// TestReferenceHasEveryKey takes the "#" from every default of the reference.
+// TestReferenceHasEveryKey takes the "#" from every default of the reference, and
+// then the "##" from what is another way to write the same.
 func TestReferenceHasEveryKey(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#(\[\[|[a-z0-9_]+ = )`).ReplaceAllString(string(Reference), "$1")
+	other := regexp.MustCompile(`(?m)^##`).ReplaceAllString(regexp.MustCompile(`(?m)^via = .*$`).ReplaceAllString(text, ""), "")
+	one, long := readReference(t, text), readReference(t, other)
+	s := newSchema()
+	for _, key := range s.keys {
+		c := one
+		if strings.HasPrefix(key, "route.via.") {
+			c, text = long, other
+		}
+		if c.counts[key] != 1 {
+			t.Errorf("the reference has %s %d times, want once", key, c.counts[key])
+		}
+		if got := regexp.MustCompile(`(?m)^`+key[strings.LastIndex(key, ".")+1:]+" = ").FindAllString(text, -1); len(got) == 0 {
+			t.Errorf("the reference has no line of its own for %s", key)
+		}
+		if slices.Contains(withoutDefault(), key) {
+			continue
+		}
+		if got, want := at(t, c.config, key), at(t, complete(), key); got != want {
+			t.Errorf("the reference gives %s the default %s, want %s", key, got, want)
+		}
+	}
+}
+
+// written is a reference as it was read.
+type written struct {
+	config Config
+	counts map[keyPath]int // of the lines for each key
+}
+
+func readReference(t *testing.T, text string) written {
+	t.Helper()
 	d := newDraft(defaults(environment{}))
 	if !d.read("waypost.toml", []byte(text)) || len(d.problems) > 0 {
 		t.Fatalf("the reference with all its keys is not valid: %v", Problems(d.problems))
 	}
 	index := regexp.MustCompile(`\[[0-9]+\]`)
-	counts := map[keyPath]int{}
+	out := written{counts: map[keyPath]int{}}
 	for path := range d.places {
 		if !strings.HasSuffix(path, "]") {
-			counts[index.ReplaceAllString(path, "")]++
-		}
-	}
-	s := newSchema()
-	for _, key := range s.keys {
-		if counts[key] != 1 {
-			t.Errorf("the reference has %s %d times, want once", key, counts[key])
-		}
-		if got := regexp.MustCompile(`(?m)^`+key[strings.LastIndex(key, ".")+1:]+" = ").FindAllString(text, -1); len(got) == 0 {
-			t.Errorf("the reference has no line of its own for %s", key)
+			out.counts[index.ReplaceAllString(path, "")]++
 		}
 	}
 	got, err := d.finish(etc(t))
 	if err != nil {
 		t.Fatalf("the reference with all its keys is not valid: %v", err)
 	}
-	want := complete()
-	for _, key := range s.keys {
-		if slices.Contains(withoutDefault(), key) {
-			continue
-		}
-		if got, want := at(t, *got, key), at(t, want, key); got != want {
-			t.Errorf("the reference gives %s the default %s, want %s", key, got, want)
-		}
-	}
+	out.config = *got
+	return out
 }
 
 // complete is the default with one table in each list.
@@ -70,6 +86,7 @@ func complete() Config {
 	c := Default()
 	c.Replies, c.Paces = []Reply{{}}, []Pace{newPace()}
 	c.Certificates, c.Logins, c.Classes, c.Routes = []TLS{{}}, []Login{newLogin()}, []Class{newClass()}, []Route{newRoute()}
+	c.Routes[0].Via = []Leg{{}}
 	c.DKIM = []DKIM{newDKIM()}
 	return c
 }
@@ -144,7 +161,7 @@ func TestReadmeHasEveryKey(t *testing.T) {
 		switch key {
 		case "hostname", "data_dir":
 			fallback = "computed"
-		case "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "reply.name", "pace.name":
+		case "certificate.certificate", "certificate.key", "login.name", "dkim.domain", "dkim.selector", "dkim.key_file", "class.name", "route.to", "route.via", "route.via.to", "reply.name", "pace.name":
 			fallback = "none; it must be set"
 		}
 		if e.fallback != fallback {
@@ -173,6 +190,9 @@ func checkExample(t *testing.T, key keyPath, example string) {
 	case table == "":
 	case slices.Contains(newSchema().lists, table):
 		text = fmt.Sprintf("[[%s]]\n%s", table, text)
+		if in, _, nested := strings.Cut(table, "."); nested {
+			text = fmt.Sprintf("[[%s]]\n%s", in, text)
+		}
 	default:
 		text = fmt.Sprintf("[%s]\n%s", table, text)
 	}

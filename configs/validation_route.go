@@ -26,14 +26,8 @@ func (v *validation) routes() {
 		if r.From != "" {
 			v.pattern(path+".from", r.From)
 		}
-		hops := v.hops(path+".via", r.Via)
-		v.routeTLS(path+".tls", r.TLS, hops)
-		v.pins(path, r)
-		v.credentials(path, r, hops)
-		v.sources(path+".source_addresses", r.SourceAddresses)
-		if r.Hello != "" {
-			v.check(path+".hello", checkHostname(r.Hello))
-		}
+		v.terms(path, r)
+		v.legs(path, r)
 		v.failover(path+".failover_on", r)
 	}
 }
@@ -77,25 +71,6 @@ func checkLocalPart(local string) error {
 	return nil
 }
 
-// hops checks next hops and gives back those that are sound.
-func (v *validation) hops(path string, via []string) []Via {
-	if len(via) == 0 {
-		v.fail(path, `must have at least one next hop, such as "smtp://10.0.0.5:25" or "mx:"`)
-	}
-	var hops []Via
-	for i, text := range via {
-		hop, err := ParseVia(text)
-		if !v.check(index(path, i), err) {
-			continue
-		}
-		if ends := hop.Scheme == ViaDiscard || hop.Scheme == ViaReject; ends && i < len(via)-1 {
-			v.fail(index(path, i+1), "is never reached, because %q takes everything", hop)
-		}
-		hops = append(hops, hop)
-	}
-	return hops
-}
-
 // sources checks the addresses that connections are made from.
 func (v *validation) sources(path string, all []string) {
 	seen := map[bool]bool{}
@@ -127,19 +102,6 @@ func (v *validation) failover(path string, r Route) {
 // replyClass is a refusal's code, with x for any digit.
 var replyClass = regexp.MustCompile(`^[45][0-9x]{2}$`)
 
-func (v *validation) routeTLS(path, mode string, hops []Via) {
-	v.oneOf(path, mode, TLSNone, TLSOpportunistic, TLSRequired, TLSVerified, TLSDANE)
-	for _, hop := range hops {
-		_, err := netip.ParseAddr(hop.Host)
-		if mode == TLSDANE && (hop.Path != "" || hop.Host != "" && err == nil) {
-			v.fail(path, "%q needs a host's name, which %q has not", mode, hop)
-		}
-		if hop.Scheme == ViaSMTPS && mode == TLSNone {
-			v.fail(path, "%q contradicts %q", mode, hop)
-		}
-	}
-}
-
 // pins checks whose certificates are taken.
 func (v *validation) pins(path string, r Route) {
 	for i, text := range r.TLSPins {
@@ -158,23 +120,6 @@ func (v *validation) pins(path string, r Route) {
 	text, err := v.files.ReadFile(r.TLSCA)
 	if v.check(path+".tls_ca", err) && !x509.NewCertPool().AppendCertsFromPEM(text) {
 		v.fail(path+".tls_ca", "%s has no certificates in PEM", r.TLSCA)
-	}
-}
-
-// credentials checks a login, and that it is shown to nobody but the next hop.
-func (v *validation) credentials(path string, r Route, hops []Via) {
-	v.secrets(path, r)
-	if r.Username == "" && r.ClientCertificate == "" {
-		return
-	}
-	for _, hop := range hops {
-		switch {
-		case hop.Scheme == ViaMX && r.Username != "":
-			v.fail(path+".username", `a login cannot be used with "mx:", where any host may answer`)
-		case r.Username != "" && hop.IsHost() && hop.Scheme != ViaSMTPS && !hop.IsLoopback() && (r.TLS == TLSNone || r.TLS == TLSOpportunistic):
-			v.fail(path+".tls", "%q would send the password unprotected to %s; use %q, or %q", r.TLS, hop.Host, TLSVerified, TLSRequired)
-			return
-		}
 	}
 }
 

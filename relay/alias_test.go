@@ -30,7 +30,7 @@ func startAliases(t *testing.T, edit func(*configs.Config)) (*service, *relaytes
 	s := start(t, 1, func(c *configs.Config) {
 		c.Relay.AliasesFile = file
 		c.Relay.Networks, c.Relay.Domains = []string{"127.0.0.1"}, []string{"ok.example"}
-		c.Routes = []configs.Route{{To: "b.example", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}, {To: "a.example", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+		c.Routes = []configs.Route{{To: "b.example", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}, {To: "a.example", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 		if edit != nil {
 			edit(c)
 		}
@@ -193,7 +193,7 @@ func TestVerifyRecipients(t *testing.T) {
 // nobody has EXPN.
 func TestVerifyDoesNotGuess(t *testing.T) {
 	s, _ := startAliases(t, func(c *configs.Config) {
-		c.Routes = append(c.Routes, configs.Route{To: ".example", Via: []string{"discard:"}, TLS: configs.TLSNone})
+		c.Routes = append(c.Routes, configs.Route{To: ".example", Via: configs.Legs("discard:"), TLS: configs.TLSNone})
 	})
 	c := s.dial("127.0.0.1")
 	s.cmd(c, 252, "VRFY nobody")

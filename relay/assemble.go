@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net/netip"
 	"os"
 	"regexp"
@@ -80,42 +79,6 @@ func (r *Relay) observeDNS(kind, result string, took time.Duration) {
 	r.metrics.DNSDuration.Observe(took.Seconds())
 }
 
-func routes(all []configs.Route) ([]route.Route, error) {
-	levels := map[string]route.TLS{
-		configs.TLSNone: route.None, configs.TLSOpportunistic: route.Opportunistic,
-		configs.TLSRequired: route.Required, configs.TLSVerified: route.Verified, configs.TLSDANE: route.DANE,
-	}
-	var list []route.Route
-	for i, c := range all {
-		r := route.Route{To: c.To, From: c.From, Login: c.Login, Class: c.Class, TLS: levels[c.TLS], Sources: addresses(c.SourceAddresses), Hello: c.Hello, FailOver: c.FailoverOn}
-		for _, text := range c.TLSPins {
-			pin, err := configs.ParsePin(text)
-			if err != nil {
-				return nil, fmt.Errorf("route to %s: %w", c.To, err)
-			}
-			r.Pins = append(r.Pins, pin)
-		}
-		if c.TLSCA != "" {
-			var err error
-			if r.Roots, err = configs.ReadAuthorities(c.TLSCA); err != nil {
-				return nil, fmt.Errorf("route to %s: %w", c.To, err)
-			}
-		}
-		for _, s := range c.Via {
-			via, err := configs.ParseVia(s)
-			if err != nil {
-				return nil, fmt.Errorf("route to %s: %w", c.To, err)
-			}
-			r.Via = append(r.Via, leg(via))
-		}
-		if c.Username != "" || c.ClientCertificate != "" {
-			r.Account = accountName(i)
-		}
-		list = append(list, r)
-	}
-	return list, nil
-}
-
 // paces say how fast mail may leave.
 func paces(c *configs.Config) (rules []*pace.Rule, common pace.Bounds) {
 	rates := func(all []string) (list []pace.Rate) {
@@ -126,11 +89,21 @@ func paces(c *configs.Config) (rules []*pace.Rule, common pace.Bounds) {
 		}
 		return list
 	}
-	for _, p := range c.Paces {
-		rules = append(rules, &pace.Rule{Name: p.Name, Domains: p.To, Hosts: p.Hosts, Each: p.Each, Bounds: pace.Bounds{
+	add := func(leg string, p configs.Pace) {
+		rules = append(rules, &pace.Rule{Name: p.Name, Leg: leg, Domains: p.To, Hosts: p.Hosts, Each: p.Each, Bounds: pace.Bounds{
 			MinConnections: p.MinConnections, MaxConnections: p.Connections, MessagesPerConnection: p.MessagesPerConnection,
 			RecipientsPerMessage: p.RecipientsPerMessage, Messages: rates(p.MessageRate), Recipients: rates(p.RecipientRate),
 		}})
+	}
+	for i, r := range c.Routes {
+		for j := range r.Via {
+			if l := &r.Via[j]; l.OwnLimits() {
+				add(legName(i, j), l.Limits(legName(i, j)))
+			}
+		}
+	}
+	for _, p := range c.Paces {
+		add("", p)
 	}
 	return rules, pace.Bounds{MaxConnections: c.Delivery.ConnectionsPerDestination}
 }
@@ -152,22 +125,6 @@ func replies(all []configs.Reply) reply.Rules {
 		list = append(list, r)
 	}
 	return list
-}
-
-func leg(via configs.Via) route.Leg {
-	switch via.Scheme {
-	case configs.ViaMX:
-		return route.Leg{Kind: route.MX, Domain: via.Host}
-	case configs.ViaDiscard:
-		return route.Leg{Kind: route.Discard}
-	case configs.ViaReject:
-		return route.Leg{Kind: route.Reject, Text: via.Text}
-	}
-	return route.Leg{
-		Kind: route.Host, Host: via.Host, Port: uint16(via.Port), Socket: via.Path,
-		LMTP:        via.Scheme == configs.ViaLMTP || via.Scheme == configs.ViaLMTPUnix,
-		ImplicitTLS: via.Scheme == configs.ViaSMTPS,
-	}
 }
 
 // addresses parses what was validated.

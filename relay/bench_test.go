@@ -23,7 +23,7 @@ const (
 func benchStart(b *testing.B, via string) *service {
 	b.Helper()
 	return startLogged(b, 1, func(c *configs.Config) {
-		c.Routes = []configs.Route{{To: "*", Via: []string{via}, TLS: configs.TLSNone}}
+		c.Routes = []configs.Route{{To: "*", Via: configs.Legs(via), TLS: configs.TLSNone}}
 		c.Log.Level = configs.LevelInfo
 	}, slog.New(slog.NewJSONHandler(discard{}, nil)))
 }

@@ -26,7 +26,7 @@ func TestChunksToAHostWithoutThem(t *testing.T) {
 		t.Run(fmt.Sprintf("%q", row.body), func(t *testing.T) {
 			sink := relaytest.NewSink(t, "127.0.0.1:0")
 			s := start(t, 1, func(c *configs.Config) {
-				c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+				c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 			})
 			chunk := func(content string, want int) {
 				c := s.dial("127.0.0.1")

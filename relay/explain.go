@@ -196,14 +196,14 @@ func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.Expla
 		out.Route = fmt.Sprintf("route[%d]", i-1)
 		out.RoutePlace, out.Username = e.config.Place(out.Route), e.config.Routes[i-1].Username
 	}
-	for _, leg := range plan.Legs {
-		out.NextHops = append(out.NextHops, e.nextHop(leg))
-	}
-	if e.relay.queue != nil {
-		if until := e.relay.queue.WaitsUntil(&queue.Delivery{Destination: plan.Destination, Class: out.Class}); until.After(time.Now()) {
-			until = until.UTC()
-			out.PausedUntil = &until
+	out.PausedUntil = e.pausedUntil(plan.Destination, out.Class)
+	for i, leg := range plan.Legs {
+		hop := e.nextHop(leg)
+		e.terms(&hop, &plan, i)
+		if hop.Destination != "" {
+			hop.PausedUntil = e.pausedUntil(hop.Destination, out.Class)
 		}
+		out.NextHops = append(out.NextHops, hop)
 	}
 	for i, rule := range plan.Replies {
 		explained := control.ExplainedReply{Rule: rule.Name, Effect: rule.String()}
@@ -214,6 +214,37 @@ func (e *explainer) recipient(ctx context.Context, path smtp.Path) control.Expla
 	}
 	e.schedule(&out)
 	return out
+}
+
+// pausedUntil is when a destination is tried again; nil where it is not paused.
+func (e *explainer) pausedUntil(destination, class string) *time.Time {
+	if e.relay.queue == nil {
+		return nil
+	}
+	until := e.relay.queue.WaitsUntil(&queue.Delivery{Destination: destination, Class: class}).UTC()
+	if !until.After(time.Now()) {
+		return nil
+	}
+	return &until
+}
+
+// terms adds how mail is handed over at a leg.
+func (e *explainer) terms(out *control.ExplainedHop, plan *outbound.Plan, i int) {
+	leg := plan.Legs[i]
+	if leg.Share < 1 {
+		out.Weight, out.Share = leg.Leg.Weight, leg.Share
+	}
+	if leg.Destination != plan.Destination {
+		out.Destination = leg.Destination
+	}
+	out.Hello = leg.Terms.Hello
+	for _, a := range leg.Terms.Sources {
+		out.SourceAddresses = append(out.SourceAddresses, a.String())
+	}
+	if at := plan.Route.Index - 1; at >= 0 && at < len(e.config.Routes) && i < len(e.config.Routes[at].Via) {
+		out.Place = e.config.Place(legName(at, i))
+		out.Username = e.config.Routes[at].At(i).Username
+	}
 }
 
 // replyKey is the key of a rule about refusals.
@@ -257,6 +288,8 @@ func (e *explainer) pace(s *pace.State) *control.ExplainedPace {
 	}
 	if at := slices.IndexFunc(e.config.Paces, func(p configs.Pace) bool { return p.Name == s.Rule }); at >= 0 {
 		out.Place = e.config.Place(fmt.Sprintf("pace[%d]", at))
+	} else if s.Rule != "" {
+		out.Place = e.config.Place(s.Rule) // a leg's own
 	}
 	for what, rates := range map[string][]pace.Rate{"messages": s.Bounds.Messages, "recipients": s.Bounds.Recipients} {
 		for _, r := range rates {

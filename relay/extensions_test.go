@@ -26,7 +26,7 @@ func TestExtensionsEndToEnd(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			sink := relaytest.NewSink(t, "127.0.0.1:0", relaytest.WithExtensions(tc.offers...))
 			s := start(t, 25, func(c *configs.Config) {
-				c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+				c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 			})
 			c := s.dial("127.0.0.1")
 			s.cmd(c, 250, "MAIL FROM:<s@a.example> BODY=BINARYMIME MT-PRIORITY=3")
@@ -70,7 +70,7 @@ func TestDeliverByEndToEnd(t *testing.T) {
 			t.Parallel()
 			sink := relaytest.NewSink(t, "127.0.0.1:0", relaytest.WithExtensions(tc.offers, "DSN"))
 			s := start(t, 25, func(c *configs.Config) {
-				c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+				c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 			})
 			c := s.dial("127.0.0.1")
 			s.cmd(c, 250, "MAIL FROM:<s@a.example> BY=%s", tc.by)

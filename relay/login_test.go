@@ -152,7 +152,7 @@ func TestAuthorsAreTheLogins(t *testing.T) {
 		c.Listeners[0].Auth, c.Listeners[0].AuthWithoutTLS, c.Listeners[0].Mode = configs.AuthRequired, true, configs.ModeSubmission
 		c.Relay.UsersFile = usersFile(t, auth.ScramSHA256, "app@a.example=secret", "free@a.example=secret")
 		c.Logins = []configs.Login{{Name: "app@a.example", Senders: []string{"{login}", "team@a.example"}, CheckFrom: true}}
-		c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+		c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 	})
 	login := func(name string) *textproto.Conn {
 		c := s.dial("127.0.0.1")

@@ -14,9 +14,9 @@ import (
 // before the limit on hops, and its sender hears of it once (RFC 5321 §6.3).
 func TestLoopBetweenTwoRelays(t *testing.T) {
 	sink := relaytest.NewSink(t, "127.0.0.5:0")
-	reports := configs.Route{To: "a.example", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}
+	reports := configs.Route{To: "a.example", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}
 	to := func(s *service) configs.Route {
-		return configs.Route{To: "*", Via: []string{"smtp://" + s.SMTPAddrs()[0].String()}, TLS: configs.TLSNone}
+		return configs.Route{To: "*", Via: configs.Legs("smtp://" + s.SMTPAddrs()[0].String()), TLS: configs.TLSNone}
 	}
 	one := startReloadable(t, 1, func(c *configs.Config) { c.Limits.OwnHops = 3 })
 	other := start(t, 1, func(c *configs.Config) {

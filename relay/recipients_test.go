@@ -91,8 +91,8 @@ func TestRecipientsAreVerified(t *testing.T) {
 	l := startReloadable(t, 1, func(c *configs.Config) {
 		c.Relay.Networks, c.Relay.Domains, c.Relay.VerifyRecipients = []string{"127.0.0.2"}, []string{"ok.example", "down.example"}, true
 		c.Routes = []configs.Route{
-			{To: "ok.example", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone},
-			{To: "down.example", Via: []string{"smtp://127.0.0.1:1"}, TLS: configs.TLSNone},
+			{To: "ok.example", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone},
+			{To: "down.example", Via: configs.Legs("smtp://127.0.0.1:1"), TLS: configs.TLSNone},
 		}
 	})
 	s := l.service

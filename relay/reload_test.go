@@ -195,7 +195,7 @@ func TestReloadOpensAndClosesListeners(t *testing.T) {
 func TestReloadChangesRoutes(t *testing.T) {
 	one, two := relaytest.NewSink(t, "127.0.0.5:0"), relaytest.NewSink(t, "127.0.0.6:0")
 	via := func(s *relaytest.Sink) []configs.Route {
-		return []configs.Route{{To: "*", Via: []string{"smtp://" + s.Address()}, TLS: configs.TLSNone}}
+		return []configs.Route{{To: "*", Via: configs.Legs("smtp://" + s.Address()), TLS: configs.TLSNone}}
 	}
 	l := startReloadable(t, 1, func(c *configs.Config) { c.Routes = via(one) })
 	l.send("s@a.example", hello, "r@b.example")
@@ -211,7 +211,7 @@ func TestReloadKeepsLoginsWithTheirRoutes(t *testing.T) {
 	one := relaytest.NewSink(t, "127.0.0.5:0", relaytest.WithAuth("first", "secret-of-first"))
 	two := relaytest.NewSink(t, "127.0.0.6:0", relaytest.WithAuth("second", "secret-of-second"))
 	via := func(domain string, s *relaytest.Sink, name string) configs.Route {
-		r := configs.Route{To: domain, Via: []string{"smtp://" + s.Address()}, TLS: configs.TLSNone, Username: name}
+		r := configs.Route{To: domain, Via: configs.Legs("smtp://" + s.Address()), TLS: configs.TLSNone, Username: name}
 		if name != "" {
 			r.PasswordFile = filepath.Join(t.TempDir(), "password")
 			if err := os.WriteFile(r.PasswordFile, []byte("secret-of-"+name), 0o600); err != nil {

@@ -86,7 +86,7 @@ func TestOriginatedMailIsSigned(t *testing.T) {
 	ed, edRecord := newKey(t, dkim.Ed25519)
 	s := startReloadable(t, 1, func(c *configs.Config) {
 		c.Relay.Networks, c.Relay.Domains = []string{"127.0.0.1"}, []string{"b.example"}
-		c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+		c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 	})
 	s.dns.Add(record("r._domainkey.a.example", rsaRecord), record("e._domainkey.a.example", edRecord), record("own._domainkey.relay.example", edRecord))
 	s.reload(func(c *configs.Config) {
@@ -143,7 +143,7 @@ func TestWhoseMailIsSigned(t *testing.T) {
 		s := start(t, 1, func(c *configs.Config) {
 			c.Listeners[0].Mode, c.Relay.Sign = tc.mode, tc.sign
 			c.DKIM = []configs.DKIM{{Domain: "a.example", Selector: "s", KeyFile: key}}
-			c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+			c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 		})
 		s.send("s@a.example", hello, "r@b.example")
 		got := strings.Contains(string(sink.Wait(1)[0].Content), "DKIM-Signature")
@@ -158,7 +158,7 @@ func TestKeysAreReloaded(t *testing.T) {
 	sink := relaytest.NewSink(t, "127.0.0.5:0")
 	key, _ := newKey(t, dkim.Ed25519)
 	l := startReloadable(t, 1, func(c *configs.Config) {
-		c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+		c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 	})
 	for i, want := range []bool{false, true, false} {
 		l.reload(func(c *configs.Config) {
@@ -189,7 +189,7 @@ func TestExplainSigning(t *testing.T) {
 			{Domain: "a.example", Selector: "r2", KeyFile: rsa},
 			{Domain: "b.example", Selector: "e", KeyFile: ed, CheckDNS: true},
 		}
-		c.Routes = []configs.Route{{To: "*", Via: []string{"discard:"}, TLS: configs.TLSNone}}
+		c.Routes = []configs.Route{{To: "*", Via: configs.Legs("discard:"), TLS: configs.TLSNone}}
 	})
 	for _, tc := range []struct{ client, from, signed, unsigned string }{
 		{"", "s@a.example", "r._domainkey.a.example (rsa)", "r2._domainkey.a.example: another key of its kind comes first"},

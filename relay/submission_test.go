@@ -21,7 +21,7 @@ func TestSubmissionCompletesMessages(t *testing.T) {
 		sink := relaytest.NewSink(t, "127.0.0.5:0")
 		s := start(t, 1, func(c *configs.Config) {
 			c.Listeners[0].Mode = mode
-			c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + sink.Address()}, TLS: configs.TLSNone}}
+			c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}}
 		})
 		id := s.send("s@a.example", content, "r@b.example")
 		got := below(t, sink.Wait(1)[0].Content)

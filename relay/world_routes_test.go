@@ -16,7 +16,7 @@ import (
 
 // to returns a route for recipients, with opportunistic TLS.
 func to(pattern string, via ...string) configs.Route {
-	return configs.Route{To: pattern, Via: via, TLS: configs.TLSOpportunistic}
+	return configs.Route{To: pattern, Via: configs.Legs(via...), TLS: configs.TLSOpportunistic}
 }
 
 // hop returns a next hop on the world's port.

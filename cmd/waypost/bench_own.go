@@ -49,7 +49,7 @@ func (o *benchOptions) runOnce(ctx context.Context) (report *benchReport, err er
 	c.Listeners[0].Address, c.Metrics.Address = "127.0.0.1:0", ""
 	c.Limits.ConnectionsPerAddress, c.Limits.Connections = 10_000, 10_000
 	c.Limits.MessageSize = max(c.Limits.MessageSize, 200_000_000) // what is sent is smaller, with any dots
-	c.Routes = []configs.Route{{To: "*", Via: []string{"smtp://" + with.sink}, TLS: configs.TLSNone}}
+	c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + with.sink), TLS: configs.TLSNone}}
 	// What a service logs costs time, so it is written, if only to nowhere.
 	log := slog.New(slog.NewJSONHandler(nowhere{}, nil))
 	r, err := relay.New(&c, relay.Options{Log: log})

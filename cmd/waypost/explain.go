@@ -192,7 +192,7 @@ func (p *explanation) recipient(r *control.ExplainedRecipient) {
 		p.field("  Paused", "until %s", r.PausedUntil.Format(time.RFC3339))
 	}
 	for i := range r.NextHops {
-		p.hop(&r.NextHops[i])
+		p.hop(&r.NextHops[i], r)
 	}
 	p.replies(r.Replies)
 	var waits []string
@@ -266,8 +266,27 @@ func (p *explanation) pace(s *control.ExplainedPace) {
 	}
 }
 
-func (p *explanation) hop(h *control.ExplainedHop) {
-	p.field("  Next hop", "%s", h.Via)
+func (p *explanation) hop(h *control.ExplainedHop, of *control.ExplainedRecipient) {
+	share := ""
+	if h.Share > 0 {
+		share = fmt.Sprintf(", first for %.3g%% by its weight %d", 100*h.Share, h.Weight)
+	}
+	p.field("  Next hop", "%s%s", h.Via, share)
+	if h.Destination != "" {
+		p.field("    Waits as", "%s", h.Destination)
+	}
+	if h.PausedUntil != nil {
+		p.field("    Paused", "until %s", h.PausedUntil.Format(time.RFC3339))
+	}
+	if h.Username != of.Username && h.Username != "" {
+		p.field("    Logs in as", "%s", h.Username)
+	}
+	if h.Hello != "" {
+		p.field("    Our name", "%s", h.Hello)
+	}
+	if len(h.SourceAddresses) > 0 {
+		p.field("    From", "%s", strings.Join(h.SourceAddresses, ", "))
+	}
 	if h.Error != "" {
 		p.field("    Error", "%s", h.Error)
 	}

@@ -58,8 +58,10 @@ type ExplainedRecipient struct {
 	// RoutePlace is where it is configured.
 	Route      string `json:"route"`
 	RoutePlace string `json:"route_place,omitempty"`
-	// Username is who we log in as at the next hop.
-	Username    string `json:"username,omitempty"`
+	// Username is who the route has us log in as at its next hops.
+	Username string `json:"username,omitempty"`
+	// Destination is what its mail waits for in the queue; see also
+	// ExplainedHop.Destination.
 	Destination string `json:"destination"`
 	// PausedUntil is when the destination is tried again that could not be
 	// reached, or that is paused by a rule about refusals; left out where it is
@@ -98,7 +100,26 @@ type ExplainedReply struct {
 
 // ExplainedHop is one next hop of a route.
 type ExplainedHop struct {
-	Via   string          `json:"via"`
+	Via string `json:"via"`
+	// Place is where it is configured; left out without a route.
+	Place string `json:"place,omitempty"`
+	// Weight is what is configured, and Share the part of messages that it is the
+	// first for of those that have a weight beside it; both are left out where it
+	// is tried in its turn.
+	Weight int     `json:"weight,omitempty"`
+	Share  float64 `json:"share,omitempty"`
+	// Destination is what messages wait for that begin there, and PausedUntil when
+	// that is tried again; left out where not all begin at one next hop or none
+	// begins there.
+	Destination string     `json:"destination,omitempty"`
+	PausedUntil *time.Time `json:"paused_until,omitempty"`
+	// Username is who we log in as there, Hello our name in EHLO, and
+	// SourceAddresses from where we connect; left out where there is none, where it
+	// is that of the host, and where the system chooses.
+	Username        string   `json:"username,omitempty"`
+	Hello           string   `json:"hello,omitempty"`
+	SourceAddresses []string `json:"source_addresses,omitempty"`
+
 	Error string          `json:"error,omitempty"`
 	Hosts []ExplainedHost `json:"hosts"`
 	// Pace says how fast mail may leave for these hosts; left out where the hop

@@ -27,6 +27,8 @@ type attempt struct {
 	open     []*queue.Recipient
 	routing  *routing
 	route    *route.Route
+	lot      uint64          // by which legs of equal rank are drawn
+	name     string          // of the destination, whatever the lot
 	results  []queue.Result  // one for each of open; State is Queued while it is not known
 	waits    []time.Duration // until the next attempt, one for each of open; 0 is as usual
 	left     []int           // which of open have no result yet
@@ -42,6 +44,7 @@ type attempt struct {
 	rules    []*reply.Rule // that were met
 	pause    time.Duration // how long the destination is to be left alone
 	pass     *pace.Pass    // nil where nobody counts
+	passed   bool          // the leg was passed by, as its site rests
 	barred   bool          // a limit is reached, so that there is no attempt
 	tooMuch  string        // what a host said that has enough from us for now
 }
@@ -56,6 +59,7 @@ func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
 	}
 	a.results, a.waits = make([]queue.Result, len(a.open)), make([]time.Duration, len(a.open))
 	a.route = a.routing.lookup(&m.Envelope, a.open[0])
+	a.lot, a.name = lotOf(a.route, &m.Envelope), a.route.Name(a.open[0].Path)
 	return a
 }
 
@@ -113,22 +117,21 @@ func (a *attempt) retryAfter() time.Duration {
 // runLegs goes through the legs in their order, until no recipient is left. A
 // leg that failed of late is left out as long as another one works.
 func (a *attempt) runLegs(ctx context.Context) {
-	var closed []int
-	for i := range a.route.Via {
+	var closed []hop
+	for n, i := range a.route.Order(a.lot) {
 		if len(a.left) == 0 || ctx.Err() != nil || a.barred {
 			return
 		}
-		if h := a.hop(i); a.outbound.breakers.allow(h) {
+		if h := a.hop(i, n); a.outbound.breakers.allow(h) {
 			a.outbound.breakers.note(h, a.runLeg(ctx, h))
 		} else {
-			closed = append(closed, i)
+			closed = append(closed, h)
 		}
 	}
-	for _, i := range closed {
+	for _, h := range closed {
 		if len(a.left) == 0 || ctx.Err() != nil || a.reached || a.barred {
 			return
 		}
-		h := a.hop(i)
 		a.outbound.breakers.note(h, a.runLeg(ctx, h))
 	}
 }
@@ -138,6 +141,7 @@ type hop struct {
 	// key names what connections and troubles are kept under.
 	key   string
 	route *route.Route
+	terms *route.Terms
 	leg   route.Leg
 	final bool // no other leg comes after it
 	// site is where the leg leads, once that is known, and most how many messages
@@ -162,13 +166,15 @@ func (h hop) level() route.TLS {
 	if h.secure {
 		return route.Verified
 	}
-	return h.route.TLS
+	return h.terms.TLS
 }
 
-func (a *attempt) hop(i int) hop {
-	h := hop{key: a.delivery.Destination, route: a.route, account: a.routing.accounts[a.route.Account], leg: a.route.Via[i], final: i == len(a.route.Via)-1}
+// hop is leg i, as the nth that is tried.
+func (a *attempt) hop(i, n int) hop {
+	terms := a.route.TermsOf(i)
+	h := hop{key: a.name, route: a.route, terms: terms, account: a.routing.accounts[terms.Account], leg: a.route.Via[i], final: n == len(a.route.Via)-1}
 	if len(a.route.Via) > 1 {
-		h.key = fmt.Sprintf("%s leg %d", h.key, i+1)
+		h.key = a.route.Key(i, a.open[0].Path)
 	}
 	if a.requiresTLS() && h.leg.Socket == "" {
 		h.secure = true

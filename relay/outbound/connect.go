@@ -78,7 +78,7 @@ func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc n
 	talk := o.Dialogues.Host(to.name(host), host, h.leg.String(), strings.TrimPrefix(h.leg.String(), "mx:"))
 	client, err := smtpclient.New(ctx, nc, smtpclient.Options{
 		Talk:     talk,
-		Hostname: cmp.Or(h.route.Hello, o.Hostname), LMTP: h.leg.LMTP, Timeouts: o.Timeouts,
+		Hostname: cmp.Or(h.terms.Hello, o.Hostname), LMTP: h.leg.LMTP, Timeouts: o.Timeouts,
 		TLS: config, TLSPolicy: policy,
 		Username: h.login.Username, Password: h.login.Password, Token: h.login.Token, Mechanism: h.login.Mechanism,
 	})
@@ -123,8 +123,8 @@ func (o *Outbound) security(h hop, level route.TLS) (*tls.Config, smtpclient.TLS
 	config.InsecureSkipVerify = level != route.Verified
 	// Not VerifyPeerCertificate, which resumed sessions pass by.
 	config.VerifyConnection = h.pinned(h.protection.Verify)
-	if h.route.Roots != nil {
-		config.RootCAs = h.route.Roots
+	if h.terms.Roots != nil {
+		config.RootCAs = h.terms.Roots
 	}
 	switch {
 	case h.leg.ImplicitTLS:

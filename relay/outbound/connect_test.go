@@ -63,7 +63,7 @@ func TestSecurity(t *testing.T) {
 				if row.option != nil {
 					options = append(options, row.option)
 				}
-				r := route.Route{To: "*", Via: []route.Leg{hostLeg("smart.example")}, TLS: row.level}
+				r := route.Route{To: "*", Via: []route.Leg{hostLeg("smart.example")}, Terms: route.Terms{TLS: row.level}}
 				if row.login {
 					options = append(options, relaytest.WithAuth("user", "secret"))
 					r.Username, r.Password = "user", "secret"
@@ -116,7 +116,7 @@ func TestHandshakeRefusedLate(t *testing.T) {
 			n := &network{}
 			n.put("192.0.2.9", func(context.Context) (net.Conn, error) { return net.Dial("tcp", s.Address()) })
 			z := &zone{addresses: map[string][]string{"smart.example": {"192.0.2.9"}}}
-			o := start(t, n, z, via(route.Route{Via: []route.Leg{hostLeg("smart.example")}, TLS: level}))
+			o := start(t, n, z, via(route.Route{Via: []route.Leg{hostLeg("smart.example")}, Terms: route.Terms{TLS: level}}))
 			out := deliver(t, t.Context(), o, m, "r@b.example")
 			if level == route.Required {
 				want(t, out.Results[0], queue.Deferred, "4.7.0", "handshake")
@@ -168,7 +168,7 @@ func TestLoginRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
 		s := n.sink(t, "192.0.2.9", relaytest.WithCertificate(ca.Leaf("smart.example")), relaytest.WithAuth("user", "secret"))
-		r := route.Route{Via: []route.Leg{hostLeg("smart.example")}, TLS: route.Required, Username: "user", Password: "wrong"}
+		r := route.Route{Via: []route.Leg{hostLeg("smart.example")}, Terms: route.Terms{TLS: route.Required, Username: "user", Password: "wrong"}}
 		o := start(t, n, &zone{addresses: map[string][]string{"smart.example": {"192.0.2.9"}}}, via(r))
 		out := deliver(t, t.Context(), o, m, "r@b.example")
 		want(t, out.Results[0], queue.Deferred, "4.7.8", "535")

@@ -92,7 +92,7 @@ func TestDANE(t *testing.T) {
 				sink.Add(row.rule)
 			}
 			o := start(t, n, nil, func(o *Options) {
-				via(route.Route{Via: []route.Leg{mxLeg()}, TLS: row.level})(o)
+				via(route.Route{Via: []route.Leg{mxLeg()}, Terms: route.Terms{TLS: row.level}})(o)
 				o.Resolver, o.Metrics = found, counted
 				o.Security = tlspolicy.New(tlspolicy.Options{Resolver: found, Metrics: counted})
 			})

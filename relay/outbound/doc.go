@@ -15,8 +15,11 @@
 // What hosts say may mean more than its code: when the next attempt is to be
 // made, or that the whole destination is to be left alone (package reply).
 //
-// The addresses of a host are raced (dial.go), and a leg that keeps failing
-// is left out while another one works (breaker.go).
+// Legs of equal rank are drawn by lot, which is the message's for all of its
+// attempts (route.Order). Each leg has its own terms: what is known of it, its
+// connections and its credentials belong to no other. The addresses of a host are
+// raced (dial.go), and a leg that keeps failing is left out while another one
+// works (breaker.go), as is one whose site rests.
 //
 // Every error is classified in one place (classify.go), and what is not known
 // to be permanent is temporary. A message fails for want of a way only when

@@ -15,7 +15,8 @@ import (
 // Plan is where an attempt for a recipient would go now.
 type Plan struct {
 	Route *route.Route
-	// Destination is what the recipient would wait for.
+	// Destination is what the recipient would wait for, but for the leg that is
+	// drawn.
 	Destination string
 	Legs        []PlannedLeg
 	// Replies are the rules about refusals that may hold for it, those of the
@@ -27,7 +28,12 @@ type Plan struct {
 // PlannedLeg is one leg of a plan.
 type PlannedLeg struct {
 	Leg   route.Leg
-	Hosts []PlannedHost
+	Terms *route.Terms
+	// Share is the part of messages for which it is the first of its rank.
+	Share float64
+	// Destination is what messages that begin there wait for; "" where none does.
+	Destination string
+	Hosts       []PlannedHost
 	// Pace is how its site stands; nil where the leg ends here, or no hosts are
 	// known.
 	Pace *pace.State
@@ -52,14 +58,16 @@ type PlannedHost struct {
 func (o *Outbound) Explain(ctx context.Context, e *queue.Envelope, r *queue.Recipient, greet bool) Plan {
 	m := &queue.Message{Envelope: *e}
 	a := newAttempt(o, m, &queue.Delivery{Destination: o.Destination(e, r), Recipients: []queue.Recipient{*r}})
-	p := Plan{Route: a.route, Destination: a.delivery.Destination}
+	p := Plan{Route: a.route, Destination: a.name}
 	if slices.ContainsFunc(a.route.Via, route.Leg.Remote) {
 		p.Replies, p.ConfiguredReplies = o.repliesFor(r)
 	}
 	for i := range a.route.Via {
-		leg := a.planLeg(ctx, a.hop(i))
+		h := a.hop(i, i)
+		leg := a.planLeg(ctx, h)
+		leg.Terms, leg.Share, leg.Destination = h.terms, a.route.Share(i), a.route.Beginning(i, r.Path)
 		if greet {
-			a.greet(ctx, a.hop(i), &leg)
+			a.greet(ctx, h, &leg)
 		}
 		p.Legs = append(p.Legs, leg)
 	}

@@ -29,7 +29,7 @@ func TestExplainIsWhatHappens(t *testing.T) {
 		o.Routes = route.NewTable([]route.Route{
 			{To: "vip@a.example", Via: []route.Leg{hostLeg("smart")}},
 			{To: "b.example", From: "boss@x.example", Via: []route.Leg{hostLeg("dead"), hostLeg("smart")}},
-			{To: "*", Class: "bulk", Via: []route.Leg{hostLeg("smart")}, Hello: "bulk.example"},
+			{To: "*", Class: "bulk", Via: []route.Leg{hostLeg("smart")}, Terms: route.Terms{Hello: "bulk.example"}},
 			{To: ".example", Login: "app", Via: []route.Leg{{Kind: route.Discard}}},
 			{To: "no.example", Via: []route.Leg{{Kind: route.Reject, Text: "5.1.1 no"}}},
 		})

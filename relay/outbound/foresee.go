@@ -69,6 +69,6 @@ func (o *Outbound) Foresee(ctx context.Context, e *queue.Envelope, path smtp.Pat
 // TooLarge reports whether a message of so many octets is larger than the
 // destination's hosts have said of late that they take.
 func (o *Outbound) TooLarge(e *queue.Envelope, path smtp.Path, size int64) bool {
-	most, known := o.sizes.get(o.Destination(e, &queue.Recipient{Path: path}), time.Now())
+	most, known := o.sizes.get(o.routing.Load().lookup(e, &queue.Recipient{Path: path}).Name(path), time.Now())
 	return known && size > most
 }

@@ -44,7 +44,7 @@ func TestGreet(t *testing.T) {
 			n := &network{}
 			n.put("192.0.2.1", dialSink(s))
 			o := start(t, n, two(), func(o *Options) {
-				via(route.Route{Via: []route.Leg{mxLeg()}, TLS: row.level})(o)
+				via(route.Route{Via: []route.Leg{mxLeg()}, Terms: route.Terms{TLS: row.level}})(o)
 				o.TLS = trusting(ca)
 			})
 			plan := o.Explain(t.Context(), &queue.Envelope{ReversePath: path("s@a.example")}, &queue.Recipient{Path: path("r@b.example")}, true)

@@ -38,7 +38,7 @@ func (a *attempt) runLeg(ctx context.Context, h hop) verdict {
 		return worked
 	}
 	before := a.reached
-	a.reached = false
+	a.reached, a.passed = false, false
 	end := other
 	if h.leg.Kind != route.Host || a.enter(&h, nil) {
 		end = a.runPooled(ctx, h)
@@ -57,7 +57,7 @@ func (a *attempt) runLeg(ctx context.Context, h hop) verdict {
 	switch {
 	case end == done || reached:
 		return a.learn(worked)
-	case ctx.Err() != nil || a.barred:
+	case ctx.Err() != nil || a.barred || a.passed:
 		return unknown
 	}
 	return a.learn(broken)
@@ -213,7 +213,7 @@ func (a *attempt) targets(ctx context.Context, h hop, host string) ([]Target, er
 		all, err = a.outbound.public(host, all)
 	}
 	if err == nil {
-		all, err = a.outbound.families(host, all, h.route.Sources)
+		all, err = a.outbound.families(host, all, h.terms.Sources)
 	}
 	if err != nil {
 		return nil, err
@@ -224,7 +224,7 @@ func (a *attempt) targets(ctx context.Context, h hop, host string) ([]Target, er
 	}
 	list := make([]Target, len(all))
 	for i, address := range all {
-		list[i] = Target{Addr: netip.AddrPortFrom(address, port), Source: source(h.route.Sources, address)}
+		list[i] = Target{Addr: netip.AddrPortFrom(address, port), Source: source(h.terms.Sources, address)}
 	}
 	return list, nil
 }

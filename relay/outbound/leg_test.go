@@ -125,8 +125,8 @@ func TestImplicitTLS(t *testing.T) {
 		s := n.sink(t, "192.0.2.9", relaytest.WithImplicitTLS(ca.Leaf("smart.example")), relaytest.WithAuth("user", "secret"))
 		z := &zone{addresses: map[string][]string{"smart.example": {"192.0.2.9"}}}
 		for _, level := range []route.TLS{route.Opportunistic, route.Required, route.Verified} {
-			r := route.Route{To: "*", TLS: level, Username: "user", Password: "secret",
-				Via: []route.Leg{{Kind: route.Host, Host: "smart.example", Port: 465, ImplicitTLS: true}}}
+			r := route.Route{To: "*",
+				Via: []route.Leg{{Kind: route.Host, Host: "smart.example", Port: 465, ImplicitTLS: true}}, Terms: route.Terms{TLS: level, Username: "user", Password: "secret"}}
 			o := start(t, n, z, func(o *Options) { o.Routes, o.TLS = route.NewTable([]route.Route{r}), trusting(ca) })
 			delivered(t, deliver(t, t.Context(), o, m, "r@b.example"))
 		}
@@ -352,7 +352,7 @@ func TestRace(t *testing.T) {
 					}
 				}
 				z := &zone{mx: map[string][]string{"b.example": {"mx"}}, addresses: map[string][]string{"mx": {six, four}}}
-				r := route.Route{To: "*", Via: []route.Leg{mxLeg()}, Sources: row.sources, Hello: "out.example"}
+				r := route.Route{To: "*", Via: []route.Leg{mxLeg()}, Terms: route.Terms{Sources: row.sources, Hello: "out.example"}}
 				o := start(t, n, z, func(o *Options) { o.Families, o.Routes = row.families, route.NewTable([]route.Route{r}) })
 				began := time.Now()
 				out := deliver(t, t.Context(), o, m, "r@b.example")

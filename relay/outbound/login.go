@@ -86,12 +86,12 @@ func (e loginError) Unwrap() error { return e.err }
 
 // withLogin adds to h what to log in with.
 func (o *Outbound) withLogin(ctx context.Context, h hop) (hop, error) {
-	h.login = account.Login{Username: h.route.Username, Password: h.route.Password}
-	if h.route.Account == "" {
+	h.login = account.Login{Username: h.terms.Username, Password: h.terms.Password}
+	if h.terms.Account == "" {
 		return h, o.logins.held(h, h.login)
 	}
 	if h.account == nil {
-		return h, loginError{fmt.Errorf("there is no account %s", h.route.Account)}
+		return h, loginError{fmt.Errorf("there is no account %s", h.terms.Account)}
 	}
 	var err error
 	if h.login, err = h.account.Login(ctx); err == nil {

@@ -24,7 +24,7 @@ import (
 // smart is a route through one smarthost, with an account.
 func smart(t *testing.T, n *network, a *account.Account, ca *relaytest.CA, legs ...route.Leg) *Outbound {
 	t.Helper()
-	r := route.Route{To: "*", Via: append([]route.Leg{hostLeg("smart.example")}, legs...), TLS: route.Required, Account: "a"}
+	r := route.Route{To: "*", Via: append([]route.Leg{hostLeg("smart.example")}, legs...), Terms: route.Terms{TLS: route.Required, Account: "a"}}
 	z := two()
 	z.addresses["smart.example"] = []string{"192.0.2.9"}
 	return start(t, n, z, func(o *Options) {

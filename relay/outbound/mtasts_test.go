@@ -98,7 +98,7 @@ func TestMTASTS(t *testing.T) {
 			n, counted := &network{}, metrics.New(nil)
 			n.put("192.0.43.1", dialSink(sink))
 			o := start(t, n, nil, func(o *Options) {
-				via(route.Route{Via: []route.Leg{mxLeg()}, TLS: row.level})(o)
+				via(route.Route{Via: []route.Leg{mxLeg()}, Terms: route.Terms{TLS: row.level}})(o)
 				o.Resolver, o.Metrics, o.TLS = found, counted, trusting(ca)
 				o.Security = tlspolicy.New(tlspolicy.Options{Resolver: found, Promises: p, Roots: ca.Pool(), Metrics: counted})
 			})

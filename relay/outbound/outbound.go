@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
+	"hash/fnv"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -175,7 +178,23 @@ func (o *Outbound) SetReplies(rules reply.Rules) {
 
 // Destination returns what a recipient waits for.
 func (o *Outbound) Destination(e *queue.Envelope, r *queue.Recipient) string {
-	return o.routing.Load().lookup(e, r).Destination(r.Path)
+	to := o.routing.Load().lookup(e, r)
+	return to.Destination(r.Path, lotOf(to, e))
+}
+
+// lotOf draws the lot of a message for a route, by what stays the same as long as
+// the message is queued.
+func lotOf(r *route.Route, e *queue.Envelope) uint64 {
+	if !r.Drawn() {
+		return 0
+	}
+	h := fnv.New64a()
+	for _, text := range []string{e.MessageID, e.ReversePath.Local, e.ReversePath.Domain} {
+		_, _ = io.WriteString(h, text) // never fails
+		_, _ = h.Write([]byte{0})
+	}
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(e.Arrival.UnixMilli())))
+	return h.Sum64()
 }
 
 func (r *routing) lookup(e *queue.Envelope, to *queue.Recipient) *route.Route {

@@ -34,9 +34,9 @@ func (o *Outbound) Why(destination string) string {
 // paceHop says where a leg leads whose hosts are known.
 func (a *attempt) paceHop(h hop, hosts []resolver.Host) pace.Hop {
 	if h.leg.Kind == route.Host {
-		return pace.Hop{Hosts: []string{h.leg.Host}, Name: h.leg.String()}
+		return pace.Hop{Hosts: []string{h.leg.Host}, Name: h.leg.String(), Leg: h.leg.Pace}
 	}
-	out := pace.Hop{Domain: a.domain(h.leg)}
+	out := pace.Hop{Domain: a.domain(h.leg), Leg: h.leg.Pace}
 	for _, one := range hosts {
 		if one.Preference == hosts[0].Preference {
 			out.Hosts = append(out.Hosts, one.Name)
@@ -51,6 +51,11 @@ func (a *attempt) paceHop(h hop, hosts []resolver.Host) pace.Hop {
 // is over: it is made when there is one, unless something came of it already.
 func (a *attempt) enter(h *hop, hosts []resolver.Host) bool {
 	to := a.paceHop(*h, hosts)
+	if !h.final && a.pass.Rests(to) {
+		a.note(failure{status: smtp.EnhancedCode{4, 4, 1}, reason: "no host of " + to.Name + " could be used of late"})
+		a.passed = true
+		return false
+	}
 	if !a.pass.Move(to) {
 		if len(a.left) == len(a.open) && len(a.said) == 0 {
 			a.barred = true
@@ -98,7 +103,7 @@ func (h hop) shareKey() string {
 	if h.leg.Kind != route.MX || h.leg.Domain != "" || h.level() != route.Opportunistic || h.secrets() || h.certificate != nil {
 		return ""
 	}
-	return fmt.Sprint("mx ", h.route.Hello, h.route.Sources)
+	return fmt.Sprint("mx ", h.terms.Hello, h.terms.Sources)
 }
 
 // runShared uses a connection that mail of another domain has opened to one of the

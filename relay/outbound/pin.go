@@ -15,7 +15,7 @@ var errPin = errors.New("the certificate has none of the keys that the route pin
 // pinned adds to what judges certificates that their key must be pinned, where the
 // route has pins.
 func (h hop) pinned(verify func(tls.ConnectionState) error) func(tls.ConnectionState) error {
-	if len(h.route.Pins) == 0 {
+	if len(h.terms.Pins) == 0 {
 		return verify
 	}
 	return func(state tls.ConnectionState) error {
@@ -28,7 +28,7 @@ func (h hop) pinned(verify func(tls.ConnectionState) error) func(tls.ConnectionS
 			return errPin
 		}
 		key := sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo)
-		if !slices.Contains(h.route.Pins, key) {
+		if !slices.Contains(h.terms.Pins, key) {
 			return fmt.Errorf("%w: it has sha256:%s", errPin, hex.EncodeToString(key[:]))
 		}
 		return nil

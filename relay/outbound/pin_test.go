@@ -32,12 +32,12 @@ func TestPins(t *testing.T) {
 		route    route.Route
 		deferred string
 	}{
-		{name: "the key", route: route.Route{TLS: route.Required, Pins: [][32]byte{keyOf(t, next), keyOf(t, shown)}}},
-		{name: "another key", route: route.Route{TLS: route.Required, Pins: [][32]byte{keyOf(t, next)}}, deferred: "none of the keys that the route pins: it has sha256:"},
-		{name: "the key of a stranger", route: route.Route{TLS: route.Verified, Pins: [][32]byte{keyOf(t, shown)}}, deferred: "unknown authority"},
-		{name: "the key of an authority", route: route.Route{TLS: route.Verified, Roots: ca.Pool(), Pins: [][32]byte{keyOf(t, shown)}}},
-		{name: "an authority", route: route.Route{TLS: route.Verified, Roots: ca.Pool()}},
-		{name: "another authority", route: route.Route{TLS: route.Verified, Roots: other.Pool()}, deferred: "unknown authority"},
+		{name: "the key", route: route.Route{Terms: route.Terms{TLS: route.Required, Pins: [][32]byte{keyOf(t, next), keyOf(t, shown)}}}},
+		{name: "another key", route: route.Route{Terms: route.Terms{TLS: route.Required, Pins: [][32]byte{keyOf(t, next)}}}, deferred: "none of the keys that the route pins: it has sha256:"},
+		{name: "the key of a stranger", route: route.Route{Terms: route.Terms{TLS: route.Verified, Pins: [][32]byte{keyOf(t, shown)}}}, deferred: "unknown authority"},
+		{name: "the key of an authority", route: route.Route{Terms: route.Terms{TLS: route.Verified, Roots: ca.Pool(), Pins: [][32]byte{keyOf(t, shown)}}}},
+		{name: "an authority", route: route.Route{Terms: route.Terms{TLS: route.Verified, Roots: ca.Pool()}}},
+		{name: "another authority", route: route.Route{Terms: route.Terms{TLS: route.Verified, Roots: other.Pool()}}, deferred: "unknown authority"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := relaytest.NewSink(t, "127.0.0.1:0", relaytest.WithCertificate(shown))

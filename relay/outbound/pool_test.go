@@ -18,7 +18,7 @@ import (
 // pooled opens a session with a sink that is at 192.0.2.1.
 func pooled(t *testing.T, o *Outbound, destination string) *session {
 	t.Helper()
-	h := hop{key: destination, route: &route.Route{TLS: route.None}}
+	h := hop{key: destination, route: &route.Route{}, terms: &route.Terms{TLS: route.None}}
 	s, err := o.redial(t.Context(), h, "mx.example", Target{Addr: netip.MustParseAddrPort("192.0.2.1:25")})
 	if err != nil {
 		t.Fatal(err)

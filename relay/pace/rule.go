@@ -53,6 +53,9 @@ type Rule struct {
 	// Domains are recipients' domains whose mail goes by MX, and Hosts the hosts
 	// of next hops: "example.org", or ".example.org" for it and all below.
 	Domains, Hosts []string
+	// Leg is the leg whose own rule this is, as [Hop.Leg]; empty is any leg that
+	// has none.
+	Leg string
 	// Each says that each site that matches has the bounds to itself. Without it
 	// all of them are one site.
 	Each bool
@@ -67,9 +70,14 @@ type Hop struct {
 	Hosts []string
 	// Name is what the site is called without a rule.
 	Name string
+	// Leg is the leg by which it leads there, where that has a rule of its own.
+	Leg string
 }
 
 func (r *Rule) matches(h Hop) bool {
+	if r.Leg != h.Leg {
+		return false
+	}
 	if len(r.Domains) > 0 && (h.Domain == "" || !under(r.Domains, h.Domain)) {
 		return false
 	}

@@ -38,6 +38,15 @@ type Leg struct {
 	ImplicitTLS bool
 	// Text is what a leg of kind Reject says.
 	Text string
+
+	// Weight is the share of messages that begin with this leg, in proportion to
+	// that of the neighbours that have one, too. 0 is none: the leg is tried when
+	// its turn comes.
+	Weight int
+	// Terms are the leg's own; nil is those of the route.
+	Terms *Terms
+	// Pace names the rule about pace that is this leg's own; empty is none.
+	Pace string
 }
 
 // String returns the leg as it is configured: "mx:" or "smtp://host:port".
@@ -65,6 +74,9 @@ func (l Leg) String() string {
 
 // Remote reports whether the leg leads to another host: the others end here.
 func (l Leg) Remote() bool { return l.Kind == MX || l.Kind == Host }
+
+// plain reports whether l is what happens without a route.
+func (l Leg) plain() bool { return l == Leg{Kind: MX} }
 
 // ownDomain reports whether where the leg leads depends on the recipient.
 func (l Leg) ownDomain() bool { return l.Kind == MX && l.Domain == "" }

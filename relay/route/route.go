@@ -3,30 +3,11 @@
 package route
 
 import (
-	"crypto/x509"
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
 
 	"waypost/relay/smtp"
-)
-
-// TLS says how a connection is to be secured.
-type TLS uint8
-
-// The levels of TLS.
-const (
-	// Opportunistic uses TLS where it is offered, without verifying.
-	Opportunistic TLS = iota
-	// None never uses TLS.
-	None
-	// Required does not go on without TLS, and does not verify.
-	Required
-	// Verified does not go on without a certificate for the host's name.
-	Verified
-	// DANE does not go on without a certificate that matches secure TLSA
-	// records (RFC 7672).
-	DANE
 )
 
 // Route is one rule. The zero value matches nobody.
@@ -40,26 +21,10 @@ type Route struct {
 	// Login and Class select messages by the identity that their client proved
 	// and by their message class; empty selects all.
 	Login, Class string
-	// Via are the legs, in the order in which they are tried.
+	// Via are the legs, in the order in which they are tried; see [Route.Order].
 	Via []Leg
-	// TLS is the security of all legs.
-	TLS TLS
-	// Pins are SHA-256 digests of public keys (SubjectPublicKeyInfo), of which a
-	// host's certificate must have one; empty asks for none.
-	Pins [][32]byte
-	// Roots are the authorities for [Verified]; nil is the system's.
-	Roots *x509.CertPool
-	// Account names what to log in with at the smarthosts, which is kept
-	// elsewhere; empty means no AUTH.
-	Account string
-	// Username and Password are an account of two words.
-	Username, Password string
-	// Sources are the addresses from which connections are made, one for each
-	// family at most. Without any the system chooses; with some, hosts of the
-	// other family are not tried.
-	Sources []netip.Addr
-	// Hello is our name in EHLO; empty is the one that all routes share.
-	Hello string
+	// Terms are those of each leg that has none of its own.
+	Terms
 	// FailOver are the codes of replies that lead on to the next leg, with x for
 	// any digit: "4xx", "45x" or "554".
 	FailOver []string
@@ -68,6 +33,7 @@ type Route struct {
 	// by MX without a route. The table sets it.
 	Index int
 
+	name   string // of the legs, with the suffix
 	suffix string // tells apart routes that lead the same way on other terms
 }
 
@@ -92,13 +58,14 @@ func NewTable(routes []Route) *Table {
 			r.suffix = fmt.Sprintf(" (route %d)", i+1)
 		}
 		first[name] = i
+		r.name = name + r.suffix
 	}
 	return t
 }
 
 // plainMX reports whether r is what happens without a route, too.
 func (r *Route) plainMX() bool {
-	return len(r.Via) == 1 && r.Via[0] == Leg{Kind: MX} && r.TLS == Opportunistic && r.Account == "" && r.Username == "" &&
+	return len(r.Via) == 1 && r.Via[0].plain() && r.TLS == Opportunistic && r.Account == "" && r.Username == "" &&
 		len(r.Sources) == 0 && r.Hello == ""
 }
 
@@ -155,9 +122,34 @@ func match(pattern string, p smtp.Path, domain string) bool {
 
 // Destination names what a recipient of this route waits for in the queue:
 // its domain where hosts are found by MX, the next hop where it is named.
-// Recipients with the same destination can share a connection.
-func (r *Route) Destination(recipient smtp.Path) string {
-	if len(r.Via) == 1 && r.Via[0].ownDomain() {
+// Recipients with the same destination can share a connection. Where the first
+// leg is drawn by lot it says which one that is, so that a leg that is slow or
+// full keeps back its own share alone.
+func (r *Route) Destination(recipient smtp.Path, lot uint64) string {
+	if r.rank(0) == 1 {
+		return r.Name(recipient)
+	}
+	return r.Beginning(r.Order(lot)[0], recipient)
+}
+
+// Beginning is the destination of messages that begin with a leg; "" where none
+// does.
+func (r *Route) Beginning(leg int, recipient smtp.Path) string {
+	switch first := r.rank(0); {
+	case leg >= first:
+		return ""
+	case first == 1:
+		return r.Name(recipient)
+	}
+	return fmt.Sprintf("%s (leg %d)", r.Name(recipient), leg+1)
+}
+
+// Name is the destination whatever the lot.
+func (r *Route) Name(recipient smtp.Path) string {
+	switch {
+	case !slices.ContainsFunc(r.Via, Leg.ownDomain):
+		return r.name
+	case len(r.Via) == 1:
 		return recipient.DomainKey() + r.suffix
 	}
 	names := make([]string, len(r.Via))
@@ -168,6 +160,19 @@ func (r *Route) Destination(recipient smtp.Path) string {
 		}
 	}
 	return strings.Join(names, ",") + r.suffix
+}
+
+// Key names a leg, for what is known of it and for the connections that are open:
+// it is the same for all recipients for whom it leads to the same hosts.
+func (r *Route) Key(leg int, recipient smtp.Path) string {
+	name := r.name
+	if r.Via[leg].ownDomain() {
+		name = r.Name(recipient)
+	}
+	if len(r.Via) > 1 {
+		name += fmt.Sprintf(" leg %d", leg+1)
+	}
+	return name
 }
 
 func joinLegs(legs []Leg) string {

@@ -7,6 +7,15 @@ import (
 	"waypost/relay/smtp"
 )
 
+func path(t *testing.T, s string) smtp.Path {
+	t.Helper()
+	p, err := smtp.SplitPath(s, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func TestLookup(t *testing.T) {
 	smart := func(host string) []Leg { return []Leg{{Kind: Host, Host: host, Port: 25}} }
 	table := NewTable([]Route{
@@ -15,10 +24,10 @@ func TestLookup(t *testing.T) {
 		{To: "example.org", From: "<>", Via: smart("bounces")},
 		{To: "example.org", Via: smart("all")},
 		{To: ".example.org", Via: smart("below")},
-		{To: "strict.test", Via: []Leg{{Kind: MX}}, TLS: Verified},
+		{To: "strict.test", Via: []Leg{{Kind: MX}}, Terms: Terms{TLS: Verified}},
 		{To: "plain.test", Via: []Leg{{Kind: MX}}},
 		{To: "both.test", Via: []Leg{{Kind: Host, Host: "a", Port: 25}, {Kind: MX}}},
-		{To: "user.test", Via: smart("all"), Username: "u"},
+		{To: "user.test", Via: smart("all"), Terms: Terms{Username: "u"}},
 		{To: "*", From: ".branch.test", Via: smart("2001:db8::1")},
 	})
 	for _, tc := range []struct{ from, to, want string }{
@@ -39,14 +48,8 @@ func TestLookup(t *testing.T) {
 		{"", "a@else.test", "else.test"},
 		{"s@x.test", "a@[192.0.2.1]", "[192.0.2.1]"},
 	} {
-		parse := func(s string) smtp.Path {
-			p, err := smtp.SplitPath(s, true)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return p
-		}
-		got := table.Lookup(Mail{Sender: parse(tc.from), Recipient: parse(tc.to)}).Destination(parse(tc.to))
+		parse := func(s string) smtp.Path { return path(t, s) }
+		got := table.Lookup(Mail{Sender: parse(tc.from), Recipient: parse(tc.to)}).Destination(parse(tc.to), 0)
 		// The queue finds the mail for a domain by this.
 		if domain, _, _ := strings.Cut(got, " "); !strings.Contains(got, ":") && domain != parse(tc.to).DomainKey() {
 			t.Errorf("%s waits for %q, which is neither its domain nor a next hop", tc.to, got)
@@ -70,7 +73,7 @@ func TestLookupByLoginAndClass(t *testing.T) {
 		{"", "", "a.test"}, {"", "bulk", "smtp://bulk:25"}, {"app", "bulk", "smtp://bulk:25"}, {"app", "otp", "smtp://both:25"},
 		{"app", "", "smtp://app:25"}, {"App", "", "a.test"}, {"other", "otp", "a.test"},
 	} {
-		if got := table.Lookup(Mail{Recipient: to, Login: tc.login, Class: tc.class}).Destination(to); got != tc.want {
+		if got := table.Lookup(Mail{Recipient: to, Login: tc.login, Class: tc.class}).Destination(to, 0); got != tc.want {
 			t.Errorf("login %q, class %q go to %q, want %q", tc.login, tc.class, got, tc.want)
 		}
 	}
