@@ -99,21 +99,11 @@ func (q *Queue) deliver(ctx context.Context, w *worker, m *Message, d *Delivery,
 // conclude settles an attempt and draws what it says about the destination.
 func (q *Queue) conclude(w *worker, m *Message, d *Delivery, out Outcome) {
 	to := w.destination
-	paused := false
-	switch {
-	case out.Interrupted:
-	case out.Unreachable:
-		q.sched.unreachable(w)
-		paused = true
-	default:
-		q.sched.reached(w)
-		paused = out.Pause > 0
-	}
-	if paused {
-		q.sched.pause(w, out.Pause, q.opts.Rand())
+	if !out.Interrupted {
+		q.sched.judge(w, out, q.opts.Rand)
 	}
 	q.settle(to, m, d, out)
-	if !paused {
+	if !out.pauses() {
 		return
 	}
 	if at := slices.IndexFunc(out.Results, func(r Result) bool { return r.State == Deferred }); at >= 0 {

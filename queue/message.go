@@ -270,3 +270,7 @@ type Outcome struct {
 	// to be.
 	decided bool
 }
+
+// pauses reports whether nothing more is to be tried at the destination for a
+// while.
+func (o *Outcome) pauses() bool { return !o.Interrupted && (o.Unreachable || o.Pause > 0) }

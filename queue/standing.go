@@ -11,42 +11,44 @@ import (
 
 // What attempts and operators say about destinations.
 
-// pause leaves the destination alone, for no host took a session or one asked for
-// that. Attempts that were under way when the first of them failed do not lengthen
-// the pause.
-func (s *schedule) pause(w *worker, asked time.Duration, jitter float64) {
+// judge draws what an attempt says about its destination, all at once: between
+// what opens the destination and what pauses it again, nothing may start.
+func (s *schedule) judge(w *worker, out Outcome, random func() float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := w.destination
-	d.probing = true
-	if d.pausedSince < w.since.UnixMilli() {
-		d.pausedSince, d.jitter, d.asked = nowMillis(), jitter, asked
+	if out.Unreachable {
+		w.destination.standing = suspect
+	} else {
+		w.destination.answer(w.since, time.Now())
 	}
+	if out.pauses() {
+		w.destination.pause(w.since, out.Pause, random())
+	}
+	s.place(w.destination)
 }
 
-// unreachable notes that no host took a session.
-func (s *schedule) unreachable(w *worker) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w.destination.standing = suspect
-}
-
-// reached notes that a host took a session. That opens the destination again,
-// unless a host asked for the pause after the attempt had begun.
-func (s *schedule) reached(w *worker) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d, now := w.destination, time.Now()
-	if d.asked == 0 || d.pausedSince < w.since.UnixMilli() {
+// answer notes that a host took a session in an attempt that began at since. That
+// opens the destination again, unless a host asked for the pause after that.
+func (d *destination) answer(since, now time.Time) {
+	if d.asked == 0 || d.pausedSince < since.UnixMilli() {
 		d.pausedSince, d.asked, d.probing = 0, 0, false
 	}
 	switch {
-	case now.Sub(w.since) < slowAfter:
+	case now.Sub(since) < slowAfter:
 		d.standing, d.answered = proven, now
-	case d.answered.Before(w.since):
+	case d.answered.Before(since):
 		d.standing = suspect
 	}
-	s.place(d)
+}
+
+// pause leaves the destination alone, for no host took a session or one asked for
+// that. Attempts that were under way when the first of them failed do not lengthen
+// the pause.
+func (d *destination) pause(since time.Time, asked time.Duration, jitter float64) {
+	d.probing = true
+	if d.pausedSince < since.UnixMilli() {
+		d.pausedSince, d.jitter, d.asked = nowMillis(), jitter, asked
+	}
 }
 
 // missed is a hint whose turn came while its delivery was in flight, by the
