@@ -55,7 +55,7 @@ func checkAliases(c *configs.Config, name string) (problems configs.Problems) {
 	_, err := alias.Load(name, c.Hostname, nil)
 	if bad, ok := errors.AsType[*alias.BadFile](err); ok {
 		for _, p := range bad.Problems {
-			problems = append(problems, c.Problem("relay.aliases_file", bad.Line(p)))
+			problems = append(problems, c.Problem("relay.aliases_file", p.String()))
 		}
 	} else if err != nil {
 		problems = append(problems, c.Problem("relay.aliases_file", err.Error()))

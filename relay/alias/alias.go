@@ -6,11 +6,12 @@
 // is one of this host; an address without one, too. What an alias leads to is
 // looked for in the file again, unless it is the alias itself or has a backslash in
 // front. Where there is also an alias "owner-name", name is a mailing list, and
-// reports on its mail are the owner's.
+// reports on its mail are the owner's. ":include:/path" stands for the addresses in
+// another file.
 //
-// Everything is checked when the file is read: loops, names that stand twice, and
-// what only a host with mailboxes can do (commands, files). A file that is not in
-// order is left out as a whole, and the one before stays. It delivers nothing.
+// Everything is checked when the files are read: loops, names that stand twice, and
+// what only a host with mailboxes can do (commands, files). What is not in order is
+// left out as a whole, and what was read before stays. It delivers nothing.
 package alias
 
 import (
@@ -68,18 +69,19 @@ type File struct {
 	table *watch.Value[*Table]
 }
 
-// Load reads a file. hostname is our own name. report is as for [watch.New].
+// Load reads a file and those that it includes. hostname is our own name. report is as for [watch.New].
 func Load(name, hostname string, report func(error)) (*File, error) {
-	v, err := watch.New(func() (*Table, error) {
+	v, err := watch.NewSet(func() (*Table, []string, error) {
 		text, err := watch.ReadFile(name, maxFile)
 		if err != nil {
-			return nil, err
+			return nil, []string{name}, err
 		}
-		t, problems := Parse(string(text), hostname)
+		t, files, problems := Parse(name, string(text), hostname, readIncluded)
+		files = append([]string{name}, files...)
 		if len(problems) > 0 {
-			return nil, &BadFile{name, problems}
+			return nil, files, &BadFile{problems}
 		}
-		return t, nil
+		return t, files, nil
 	}, report, name)
 	if err != nil {
 		return nil, err

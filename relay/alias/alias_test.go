@@ -33,7 +33,7 @@ func told(a Alias) string {
 }
 
 func TestExpand(t *testing.T) {
-	table, problems := Parse(`# the usual
+	table, _, problems := Parse("aliases", `# the usual
 root:	admin@corp.example
 
 # nested, over several lines, with a comment between
@@ -54,7 +54,7 @@ Grüße: ann@corp.example
 team@corp.example: list, zoe@corp.example
 owner-team@corp.example: zoe@corp.example
 "two words": ann@corp.example
-`, "relay.example")
+`, "relay.example", nil)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -102,7 +102,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"a: |/bin/sh":                                "is a command, and waypost runs none",
 		"a: \"|/bin/sh -c 'x, y'\"":                  "is a command, and waypost runs none",
 		"a: /dev/null":                               "is a file, and waypost delivers to none",
-		"a: :include:/etc/list":                      "write the addresses themselves",
+		"a: :fail:no":                                "is not known; there is :include:/path",
 		"a: b\nb: c, x@corp.example\nc: a":           "1: the alias leads back to itself: a → b → c → a",
 		"a: b\nb: a\nc: d\nd: c":                     "1: the alias leads back to itself: a → b → a|3: the alias leads back to itself: c → d → c",
 		"root: postmaster":                           "",
@@ -113,7 +113,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"a: \x00":                           "is no address",
 		"":                                  "",
 	} {
-		_, problems := Parse(text, "relay.example")
+		_, _, problems := Parse("aliases", text, "relay.example", nil)
 		var got []string
 		for _, p := range problems {
 			got = append(got, fmt.Sprintf("%d: %s", p.Row, p.Text))
@@ -168,9 +168,14 @@ func TestFileIsReadAgain(t *testing.T) {
 // FuzzParse: whatever a file says, what comes of it can be expanded, and ends.
 func FuzzParse(f *testing.F) {
 	f.Add("a: b, c\nb: \\a, x@y.example\n owner-a: z\n")
+	f.Add("a: :include:b, \":INCLUDE:/c, d\"\n")
 	f.Add("a: a\n@: \"\n\"a\\\": <b>\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		table, problems := Parse(text, "relay.example")
+		// Every file says the same, and so may include itself.
+		table, _, problems := Parse("aliases", text, "relay.example", func(name string) (string, error) {
+			_, rest, _ := strings.Cut(text, ":")
+			return rest, nil
+		})
 		if len(problems) > 0 {
 			return
 		}

@@ -1,6 +1,7 @@
 package alias
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,44 +10,60 @@ import (
 	"waypost/relay/smtp"
 )
 
-// Problem is one mistake in a file.
+// Problem is one mistake, in the line Row of File.
 type Problem struct {
+	File string
 	Row  int
 	Text string
 }
 
+// String is the mistake with its place.
+func (p Problem) String() string { return fmt.Sprintf("%s:%d: %s", p.File, p.Row, p.Text) }
+
 // BadFile is the error of a file with mistakes.
-type BadFile struct {
-	Name     string
-	Problems []Problem
-}
+type BadFile struct{ Problems []Problem }
 
 // Error has each mistake on a line, with its place.
 func (b *BadFile) Error() string {
 	var lines []string
 	for _, p := range b.Problems {
-		lines = append(lines, b.Line(p))
+		lines = append(lines, p.String())
 	}
 	return strings.Join(lines, "\n")
 }
 
-// Line is one mistake with its place.
-func (b *BadFile) Line(p Problem) string { return fmt.Sprintf("%s:%d: %s", b.Name, p.Row, p.Text) }
+// place is a line of a file.
+type place struct {
+	file string
+	row  int
+}
 
-// parser reads a file.
+// parser reads a file, and those that it includes.
 type parser struct {
 	table    *Table
 	problems []Problem
+	included included
 }
 
-func (p *parser) fail(row int, format string, args ...any) {
-	p.problems = append(p.problems, Problem{row, fmt.Sprintf(format, args...)})
+func (p *parser) fail(at place, format string, args ...any) {
+	p.problems = append(p.problems, Problem{at.file, at.row, fmt.Sprintf(format, args...)})
 }
 
-// Parse reads the text of a file, and returns all that is wrong with it. hostname
-// is our own name, which what has no domain is of.
-func Parse(text, hostname string) (*Table, []Problem) {
-	p := &parser{table: &Table{hostname: hostname, entries: map[string]*entry{}}}
+// Parse reads the text of the file called name, and returns all that is wrong with
+// it, and with the files that it includes, which read returns and which are returned
+// by their names. hostname is our own name, which what has no domain is of.
+func Parse(name, text, hostname string, read func(name string) (string, error)) (t *Table, files []string, problems []Problem) {
+	p := &parser{table: &Table{hostname: hostname, entries: map[string]*entry{}}, included: included{read: read, texts: map[string]string{}}}
+	p.aliases(name, text)
+	p.loops(name)
+	slices.SortStableFunc(p.problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Row, b.Row))
+	})
+	return p.table, p.included.files, slices.Compact(p.problems) // a file may be included twice
+}
+
+// aliases takes the lines of the file.
+func (p *parser) aliases(name, text string) {
 	row, begin, logical := 0, 0, ""
 	for line := range strings.Lines(text) {
 		row++
@@ -56,62 +73,70 @@ func Parse(text, hostname string) (*Table, []Problem) {
 		case blank == "" || blank[0] == '#':
 		case line[0] == ' ' || line[0] == '\t':
 			if begin == 0 {
-				p.fail(row, "the line begins with a blank, and there is none that it could go on with")
+				p.fail(place{name, row}, "the line begins with a blank, and there is none that it could go on with")
 				continue
 			}
 			logical += " " + blank
 		default:
-			p.line(begin, logical)
+			p.line(place{name, begin}, logical)
 			begin, logical = row, blank
 		}
 	}
-	p.line(begin, logical)
-	p.loops()
-	slices.SortStableFunc(p.problems, func(a, b Problem) int { return a.Row - b.Row })
-	return p.table, p.problems
+	p.line(place{name, begin}, logical)
 }
 
 // line takes one whole alias.
-func (p *parser) line(row int, text string) {
-	if row == 0 {
+func (p *parser) line(at place, text string) {
+	if at.row == 0 {
 		return
 	}
 	name, rest, ok := cutUnquoted(text, ':')
 	if !ok {
-		p.fail(row, `there is no colon: an alias is "name: address, address"`)
+		p.fail(at, `there is no colon: an alias is "name: address, address"`)
 		return
 	}
 	path, bare, err := p.address(strings.TrimSpace(name))
 	if err != nil {
-		p.fail(row, "the name %.80q is no local part and no address: %v", strings.TrimSpace(name), err)
+		p.fail(at, "the name %.80q is no local part and no address: %v", strings.TrimSpace(name), err)
 		return
 	}
-	e := &entry{name: path.Local, row: row}
+	e := &entry{name: path.Local, row: at.row}
 	key := strings.ToLower(path.Local)
 	if !bare {
 		e.name, key = path.String(), key+"@"+path.DomainKey()
 	}
 	if other := p.table.entries[key]; other != nil {
-		p.fail(row, "%q stands in line %d already", e.name, other.row)
+		p.fail(at, "%q stands in line %d already", e.name, other.row)
 		return
 	}
+	before := len(p.problems)
+	p.members(e, at, rest, nil)
+	if len(e.members) == 0 && len(p.problems) == before {
+		p.fail(at, "%q leads to nobody", e.name)
+	}
+	p.table.entries[key] = e
+}
+
+// members adds what stands in a line of addresses with commas between, in the files
+// within.
+func (p *parser) members(e *entry, at place, rest string, within []string) {
 	for more := true; more; {
 		var one string
 		one, rest, more = cutUnquoted(rest, ',')
 		if one = strings.TrimSpace(one); one == "" {
 			continue
 		}
+		if name, ok := cutInclude(one); ok {
+			p.include(e, at, name, within)
+			continue
+		}
 		m, err := p.member(one)
 		if err != nil {
-			p.fail(row, "%v", err)
+			p.fail(at, "%v", err)
 			continue
 		}
 		e.members = append(e.members, m)
 	}
-	if len(e.members) == 0 && !slices.ContainsFunc(p.problems, func(q Problem) bool { return q.Row == row }) {
-		p.fail(row, "%q leads to nobody", e.name)
-	}
-	p.table.entries[key] = e
 }
 
 // member reads what an alias leads to.
@@ -121,9 +146,9 @@ func (p *parser) member(text string) (member, error) {
 	case strings.HasPrefix(plain, "|"):
 		return member{}, fmt.Errorf("%.80q is a command, and waypost runs none: name an address whose host does", text)
 	case strings.HasPrefix(plain, "/"):
-		return member{}, fmt.Errorf("%.80q is a file, and waypost delivers to none", text)
+		return member{}, fmt.Errorf("%.80q is a file, and waypost delivers to none; addresses in a file are :include:/path", text)
 	case strings.HasPrefix(plain, ":"):
-		return member{}, fmt.Errorf("%.80q is not supported: write the addresses themselves", text)
+		return member{}, fmt.Errorf("%.80q is not known; there is :include:/path", text)
 	}
 	bare, last := strings.CutPrefix(text, `\`)
 	path, _, err := p.address(bare)
@@ -168,7 +193,7 @@ func cutUnquoted(s string, separator byte) (before, after string, found bool) {
 
 // loops finds aliases that lead back to themselves by others. One that has itself
 // among its members keeps a copy where its mail always went.
-func (p *parser) loops() {
+func (p *parser) loops(file string) {
 	const open, done = 1, 2
 	state := map[*entry]int{}
 	var walk func(e *entry, path []*entry)
@@ -184,7 +209,7 @@ func (p *parser) loops() {
 				for _, on := range path[slices.Index(path, next):] {
 					names = append(names, on.name)
 				}
-				p.fail(next.row, "the alias leads back to itself: %s → %s", strings.Join(names, " → "), next.name)
+				p.fail(place{file, next.row}, "the alias leads back to itself: %s → %s", strings.Join(names, " → "), next.name)
 			case state[next] == 0:
 				walk(next, path)
 			}

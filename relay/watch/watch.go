@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,17 +24,17 @@ const Interval = time.Second
 
 // Value is what some files say. Make one with [New].
 type Value[T any] struct {
-	load   func() (T, error)
+	load   func() (T, []string, error) // nil for a value that never changes
 	report func(error)
-	files  []string
 
 	current atomic.Pointer[T]
 	next    atomic.Int64 // when to look again, in nanoseconds since begin
 	begin   time.Time
 
-	mu   sync.Mutex // held by the one who looks
-	seen []stamp
-	err  error
+	mu    sync.Mutex // held by the one who looks
+	files []string
+	seen  []stamp
+	err   error
 }
 
 // stamp tells one state of a file from another.
@@ -48,17 +49,22 @@ type stamp struct {
 // of its errors, and of success with a nil error. A nil report tells nobody.
 // load must read nothing but the files.
 func New[T any](load func() (T, error), report func(error), files ...string) (*Value[T], error) {
+	return NewSet(func() (T, []string, error) {
+		value, err := load()
+		return value, files, err
+	}, report, files...)
+}
+
+// NewSet is New for files that name each other: load returns which it has read or
+// tried to, with an error, too. files are those that are known before.
+func NewSet[T any](load func() (T, []string, error), report func(error), files ...string) (*Value[T], error) {
 	if report == nil {
 		report = func(error) {}
 	}
 	v := &Value[T]{load: load, report: report, files: files, begin: time.Now()}
-	// Before loading, so that a change during it is seen later.
-	v.seen = v.stamps()
-	value, err := load()
-	if err != nil {
+	if err := v.read(); err != nil {
 		return nil, err
 	}
-	v.current.Store(&value)
 	v.next.Store(int64(Interval))
 	return v, nil
 }
@@ -72,7 +78,7 @@ func Fixed[T any](value T) *Value[T] {
 
 // Get returns the value as the files have it now.
 func (v *Value[T]) Get() T {
-	if len(v.files) > 0 && int64(time.Since(v.begin)) >= v.next.Load() {
+	if v.load != nil && int64(time.Since(v.begin)) >= v.next.Load() {
 		// Whoever comes meanwhile takes what is there.
 		if v.mu.TryLock() {
 			v.look()
@@ -87,11 +93,10 @@ func (v *Value[T]) Get() T {
 func (v *Value[T]) Reload() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.files) == 0 {
+	if v.load == nil {
 		return nil
 	}
-	v.seen = v.stamps()
-	return v.read()
+	return v.again()
 }
 
 // Err is why the files could not be read when they changed last; nil when the
@@ -104,21 +109,38 @@ func (v *Value[T]) Err() error {
 
 func (v *Value[T]) look() {
 	v.next.Store(int64(time.Since(v.begin) + Interval))
-	now := v.stamps()
-	if same(v.seen, now) {
-		return
+	if !same(v.seen, v.stamps()) {
+		v.report(v.again())
 	}
-	v.seen = now
-	v.report(v.read())
 }
 
-func (v *Value[T]) read() error {
-	value, err := v.load()
-	if v.err = err; err != nil {
-		return fmt.Errorf("what was read before stays in use: %w", err)
+// again reads the files that were read before.
+func (v *Value[T]) again() error {
+	if v.err = v.read(); v.err != nil {
+		return fmt.Errorf("what was read before stays in use: %w", v.err)
 	}
-	v.current.Store(&value)
 	return nil
+}
+
+// maxReads bounds how often files are read that name others each time.
+const maxReads = 3
+
+// read reads the files, and a second time when it learns of others, of which
+// nobody knows how they were before: a change while they are read must be seen
+// later.
+func (v *Value[T]) read() (err error) {
+	for range maxReads {
+		v.seen = v.stamps()
+		value, files, failed := v.load()
+		if err = failed; err == nil {
+			v.current.Store(&value)
+		}
+		if slices.Equal(files, v.files) {
+			break
+		}
+		v.files = files
+	}
+	return err
 }
 
 func (v *Value[T]) stamps() []stamp {
@@ -133,12 +155,15 @@ func (v *Value[T]) stamps() []stamp {
 }
 
 func same(a, b []stamp) bool {
+	if len(a) != len(b) {
+		return false
+	}
 	for i := range a {
 		switch {
 		case (a[i].inode == nil) != (b[i].inode == nil):
 			return false
 		case a[i].inode == nil:
-		case !a[i].modified.Equal(b[i].modified), a[i].size != b[i].size, !os.SameFile(a[i].inode, b[i].inode):
+		case !a[i].modified.Equal(b[i].modified), a[i].size != b[i].size, a[i].inode.Mode() != b[i].inode.Mode(), !os.SameFile(a[i].inode, b[i].inode):
 			return false
 		}
 	}

@@ -104,3 +104,48 @@ func TestReadFileRefusesWhatIsTooLargeOrNoFile(t *testing.T) {
 		t.Error("a directory is a file")
 	}
 }
+
+// TestSetFollowsWhatItNames has a file name others, and one of them change while it
+// is read for the first time.
+func TestSetFollowsWhatItNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		index, one, two := filepath.Join(dir, "index"), filepath.Join(dir, "one"), filepath.Join(dir, "two")
+		write(t, index, one)
+		write(t, one, "old")
+		meanwhile := func() { write(t, one, "new") }
+		v, err := NewSet(func() (string, []string, error) {
+			name, err := os.ReadFile(index)
+			if err != nil {
+				return "", []string{index}, err
+			}
+			text, err := os.ReadFile(string(name))
+			if meanwhile != nil {
+				meanwhile()
+				meanwhile = nil
+			}
+			return string(text), []string{index, string(name)}, err
+		}, nil, index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		get := func(want string) {
+			t.Helper()
+			time.Sleep(Interval)
+			if got := v.Get(); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+		get("new")
+		write(t, index, two)
+		get("new")
+		if v.Err() == nil {
+			t.Error("a file that is not there is no error")
+		}
+		write(t, two, "second")
+		get("second")
+		write(t, one, "of no interest")
+		write(t, two, "third")
+		get("third")
+	})
+}
