@@ -37,7 +37,7 @@ type localMail struct{ relay *Relay }
 var _ drop.Taker = localMail{}
 
 // Take takes one message.
-func (l localMail) Take(_ context.Context, owner uint32, e drop.Envelope, content io.Reader) error {
+func (l localMail) Take(_ context.Context, owner uint32, e drop.Envelope, content io.ReadSeeker) error {
 	m := inbound.Local{
 		User: localUser(owner), From: e.From, To: e.To, Return: e.Return, EnvelopeID: e.ID, UTF8: e.UTF8,
 	}

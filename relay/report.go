@@ -93,6 +93,28 @@ func (p *reporter) Expanded(w io.Writer, id queue.ID, e *queue.Envelope, header 
 	return p.write(w, report)
 }
 
+// Returned writes the report that a message of this host was not taken.
+func (p *reporter) Returned(w io.Writer, r *inbound.Returned) (eightBit, utf8 bool, err error) {
+	e := &r.Envelope
+	report := dsn.Report{
+		Kind: dsn.Failure, Hostname: p.hostname, To: e.ReversePath, EnvelopeID: e.EnvelopeID,
+		Arrival: e.Arrival, Now: time.Now(), ReceivedFrom: e.Client, UTF8: e.UTF8,
+		Content: r.Content, ContentSize: r.Size, EightBit: e.EightBit,
+	}
+	if r.ID != 0 {
+		report.QueueID = r.ID.String()
+	}
+	if r.Whole && e.Return != "HDRS" {
+		report.Return = dsn.Full
+	}
+	for _, one := range r.Refused {
+		report.Recipients = append(report.Recipients, dsn.Recipient{
+			Final: one.Path, Status: smtp.EnhancedCode(one.Reply.EnhancedCode), Reason: "it was refused: " + one.Reply.Message,
+		})
+	}
+	return p.write(w, report)
+}
+
 func reported(r *queue.Recipient, of queue.Report) dsn.Recipient {
 	out := dsn.Recipient{
 		Final: r.Path, Original: r.OriginalRecipient, Status: r.Last.Status,

@@ -49,7 +49,8 @@ func (p *program) sendmailCommand() *cobra.Command {
 		Short: "Submit a message, as the sendmail of cron, PHP and git does",
 		Long: `Reads a message from standard input and submits it to the running waypost. Where
 none runs, or it cannot take the message now, the message is left in drop_dir,
-and taken when it can.
+and taken when it can. What is refused then is reported to the sender; what is
+refused at once is an error.
 
 It is also what is done when the program is called by the name sendmail, mailq
 or newaliases.
@@ -223,13 +224,42 @@ func (p *program) submit(in io.Reader, a sendmail.Arguments, c *configs.Config) 
 	if !sendmail.Temporary(err) {
 		return &codedError{exitData, err}
 	}
+	bad := misspelt(&e)
+	if len(e.To) == 0 {
+		return bad
+	}
 	if failed := drop.Write(relay.DropDir(c), e, content); failed != nil {
 		return &codedError{exitTemporary, fmt.Errorf("%w; nor can the message wait: %w", err, failed)}
 	}
 	if a.Verbose {
 		_, _ = fmt.Fprintln(p.stdout, "left for later: "+smtp.Printable(err.Error()))
 	}
-	return nil
+	return bad
+}
+
+// misspelt takes out of an envelope the recipients that are none, which needs no
+// waypost to know; all of them where the sender is none. Whatever else may be
+// refused later is told the sender by a report.
+func misspelt(e *drop.Envelope) error {
+	if _, err := smtp.ParseMailbox(e.From, true); err != nil {
+		e.To = nil
+		return &codedError{exitData, fmt.Errorf("sender <%s>: %w", e.From, err)}
+	}
+	var bad []error
+	e.To = slices.DeleteFunc(e.To, func(to string) bool {
+		path, err := smtp.ParseMailbox(to, true)
+		if err == nil && path.IsNull() {
+			err = errors.New("it is empty")
+		}
+		if err != nil {
+			bad = append(bad, fmt.Errorf("recipient <%s>: %w", to, err))
+		}
+		return err != nil
+	})
+	if len(bad) == 0 {
+		return nil
+	}
+	return &codedError{exitData, errors.Join(bad...)}
 }
 
 // envelope puts what was said together. A name without a domain is one of this

@@ -2,6 +2,7 @@ package drop
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,8 @@ const Mode = 0o733 | fs.ModeSticky
 type Taker interface {
 	// Take returns nil when the message is on disk. Of an error for which
 	// Permanent is true, trying again is of no use. owner is the user who
-	// wrote the file.
-	Take(ctx context.Context, owner uint32, e Envelope, content io.Reader) error
+	// wrote the file; content begins at its beginning.
+	Take(ctx context.Context, owner uint32, e Envelope, content io.ReadSeeker) error
 	Permanent(err error) bool
 }
 
@@ -95,8 +96,9 @@ func (c *Collector) Run(ctx context.Context) {
 	}
 }
 
-// collect takes every whole message, oldest first, up to one that has to wait.
-func (c *Collector) collect(ctx context.Context) error {
+// collect takes every whole message, oldest first. One that has to wait keeps no
+// other from being taken; the error is the first one's.
+func (c *Collector) collect(ctx context.Context) (waits error) {
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
 		return fmt.Errorf("look for mail: %w", err)
@@ -105,15 +107,19 @@ func (c *Collector) collect(ctx context.Context) error {
 		if !strings.HasSuffix(e.Name(), suffix) {
 			continue
 		}
+		if ctx.Err() != nil {
+			break
+		}
 		err := c.take(ctx, e.Name())
 		if err != nil && !errors.Is(err, ErrBad) && !c.Taker.Permanent(err) {
-			return err
+			waits = cmp.Or(waits, err)
+			continue
 		}
 		if err := c.finish(e.Name(), err); err != nil {
 			return err
 		}
 	}
-	return nil
+	return waits
 }
 
 // finish removes a message that was taken, and sets aside one that never will
@@ -154,10 +160,9 @@ func (c *Collector) take(ctx context.Context, name string) error {
 	case stat.Nlink != 1:
 		return fmt.Errorf("%w: it has another name elsewhere", ErrBad)
 	}
-	r := bufio.NewReaderSize(f, 64<<10)
-	e, err := readEnvelope(r)
+	e, begin, err := readEnvelope(bufio.NewReaderSize(f, 64<<10))
 	if err != nil {
 		return err
 	}
-	return c.Taker.Take(ctx, stat.Uid, e, r)
+	return c.Taker.Take(ctx, stat.Uid, e, io.NewSectionReader(f, begin, stat.Size-begin))
 }

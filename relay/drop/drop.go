@@ -9,8 +9,8 @@
 // never makes none.
 //
 // Other users write into the directory, so nothing in it is trusted: a file
-// is taken only if it is a plain one with a single name, and what cannot be
-// taken is set aside.
+// is taken only if it is a plain one with a single name, and what is no message is
+// set aside. Of what is refused for good, whoever takes messages tells the sender.
 package drop
 
 import (
@@ -90,8 +90,8 @@ func fill(f *os.File, head []byte, content io.Reader) error {
 	return errors.Join(w.Flush(), f.Sync())
 }
 
-// readEnvelope reads the first line.
-func readEnvelope(r *bufio.Reader) (e Envelope, err error) {
+// readEnvelope reads the first line, and returns where the content begins.
+func readEnvelope(r *bufio.Reader) (e Envelope, begin int64, err error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
@@ -100,17 +100,17 @@ func readEnvelope(r *bufio.Reader) (e Envelope, err error) {
 			break
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) || len(line) > maxEnvelope {
-			return e, fmt.Errorf("%w: its first line does not end", ErrBad)
+			return e, 0, fmt.Errorf("%w: its first line does not end", ErrBad)
 		}
 	}
 	if err := json.Unmarshal(line, &e); err != nil {
-		return e, fmt.Errorf("%w: its first line is no envelope: %w", ErrBad, err)
+		return e, 0, fmt.Errorf("%w: its first line is no envelope: %w", ErrBad, err)
 	}
 	switch {
 	case e.Format != format:
-		return e, fmt.Errorf("%w: format %d, this program reads %d", ErrBad, e.Format, format)
+		return e, 0, fmt.Errorf("%w: format %d, this program reads %d", ErrBad, e.Format, format)
 	case len(e.To) == 0:
-		return e, fmt.Errorf("%w: it has no recipients", ErrBad)
+		return e, 0, fmt.Errorf("%w: it has no recipients", ErrBad)
 	}
-	return e, nil
+	return e, int64(len(line)), nil
 }

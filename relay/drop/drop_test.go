@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,15 +23,21 @@ type taker struct {
 	contents  []string
 	owners    []uint32
 	after     func()
+	later     string // the content that it does not take for now
 }
 
-func (t *taker) Take(_ context.Context, owner uint32, e Envelope, content io.Reader) error {
+var errLater = errors.New("not now")
+
+func (t *taker) Take(_ context.Context, owner uint32, e Envelope, content io.ReadSeeker) error {
 	if t.err != nil {
 		return t.err
 	}
 	b, err := io.ReadAll(content)
 	if err != nil {
 		return err
+	}
+	if t.later != "" && string(b) == t.later {
+		return errLater
 	}
 	t.envelopes, t.contents, t.owners = append(t.envelopes, e), append(t.contents, string(b)), append(t.owners, owner)
 	if t.after != nil {
@@ -118,6 +125,25 @@ func TestWhatHasToWaitStays(t *testing.T) {
 	}
 	if names := left(t, filepath.Join(c.Dir, refusedName)); len(names) != 1 || !strings.Contains(log.String(), "disk full") {
 		t.Errorf("set aside: %q, log %s", names, &log)
+	}
+}
+
+// A message that has to wait keeps no other from being taken.
+func TestOthersDoNotWait(t *testing.T) {
+	c, take := newCollector(t)
+	for _, content := range []string{"later", "one", "two"} {
+		if err := Write(c.Dir, Envelope{To: []string{"r@b.test"}}, strings.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take.later = "later"
+	for range 2 {
+		if err := c.collect(t.Context()); !errors.Is(err, errLater) {
+			t.Errorf("collect: %v", err)
+		}
+		if names := left(t, c.Dir); len(names) != 1 || !slices.Equal(take.contents, []string{"one", "two"}) {
+			t.Errorf("left %q, taken %q", names, take.contents)
+		}
 	}
 }
 

@@ -4,13 +4,11 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
 	"waypost/queue"
 	"waypost/relay/alias"
-	"waypost/relay/policy"
 	"waypost/relay/smtp"
 )
 
@@ -40,6 +38,8 @@ type Reporter interface {
 	// Expanded tells the sender of a message that went to aliases. header is its
 	// header section. What it returns is for the report's envelope.
 	Expanded(w io.Writer, id queue.ID, e *queue.Envelope, header []byte, to []Expanded) (eightBit, utf8 bool, err error)
+	// Returned tells the sender of a message who does not get it.
+	Returned(w io.Writer, r *Returned) (eightBit, utf8 bool, err error)
 }
 
 // expand adds those that a recipient is an alias for. They are not asked for, so
@@ -144,10 +144,7 @@ func (s *session) reportExpanded(id queue.ID, e *queue.Envelope, header []byte) 
 	defer draft.Discard()
 	eightBit, utf8, err := b.Reporter.Expanded(draft, id, e, header, s.tx.expanded)
 	if err == nil {
-		report := queue.Envelope{EightBit: eightBit, UTF8: utf8, ReportOn: id, RequireTLS: e.RequireTLS, Priority: e.Priority, Arrival: time.Now()}
-		report.Class, report.ClassRule = b.Classes.Sort(&policy.Mail{Recipients: []smtp.Path{e.ReversePath}})
-		// RFC 3461 §6.1: null reverse-path, and NOTIFY only NEVER.
-		err = draft.Commit(report, []queue.Recipient{{Path: e.ReversePath, Notify: smtp.NotifyNever}})
+		err = draft.Commit(b.report(id, e, eightBit, utf8), b.reportTo(e.ReversePath))
 	}
 	if err != nil {
 		b.Log.Error("report on aliases not written", "queue_id", id.String(), "error", err.Error())

@@ -103,6 +103,7 @@ func (s *session) enqueue(all []outgoing, in *intake, e queue.Envelope, signed d
 		s.accepted(&o, &own, signed.Keys)
 	}
 	id := all[0].draft.ID()
+	s.tx.id = id
 	s.reportExpanded(id, &e, in.header())
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "OK, queued as " + id.String()}
 }

@@ -43,6 +43,7 @@ type transaction struct {
 	lists      []list            // those of mailing lists that have an owner
 	expanded   []Expanded        // aliases to be reported on
 	size       int64             // as MAIL declared it
+	id         queue.ID          // under which it is in the queue; 0 before
 }
 
 var (
@@ -84,7 +85,7 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 		return s.denied(metrics.RefusedSender, d, path, smtp.Path{})
 	}
 	if b.Recipients != nil && !path.IsNull() {
-		if d := b.Recipients.CheckSender(context.Background(), path); !d.Allowed {
+		if d := b.Recipients.CheckSender(context.Background(), path); !d.Allowed && !s.later(d) {
 			return s.denied(metrics.RefusedSender, d, path, smtp.Path{})
 		}
 	}
@@ -125,7 +126,7 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 		}
 		return s.denied(reason, d, s.tx.envelope.ReversePath, path)
 	}
-	if len(s.tx.named) >= b.MaxRecipients {
+	if len(s.tx.named) >= b.MaxRecipients && !s.local {
 		// RFC 5321 §4.5.3.1.10: the client sends the rest later.
 		return b.refuse(metrics.RefusedLimit, 452, gosmtp.EnhancedCode{4, 5, 3}, "Too many recipients")
 	}
@@ -145,7 +146,7 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	}
 	if b.Recipients != nil {
 		q := recipient.Question{Envelope: &s.tx.envelope, Path: path, Relayed: b.Rules.Relayed(path), Size: s.tx.size}
-		if d := b.Recipients.Check(context.Background(), q); !d.Allowed {
+		if d := b.Recipients.Check(context.Background(), q); !d.Allowed && !s.later(d) {
 			return s.denied(metrics.RefusedRecipient, d, s.tx.envelope.ReversePath, path)
 		}
 	}
@@ -153,6 +154,10 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	s.tx.recipients = addOnce(s.tx.recipients, r)
 	return nil
 }
+
+// later reports whether a refusal is for now only, of mail that can wait in the
+// queue as well: its client does not come back with it.
+func (s *session) later(d policy.Decision) bool { return s.local && d.Reply.Temporary() }
 
 func notify(words []gosmtp.DSNNotify) smtp.Notify {
 	var n smtp.Notify

@@ -100,6 +100,25 @@ func ParsePath(s string, utf8 bool) (p Path, rest string, err error) {
 	return p, s, p.check(utf8)
 }
 
+// ParseMailbox reads a mailbox as it is written, a path without its angle
+// brackets. The empty string is the null path.
+func ParseMailbox(s string, utf8 bool) (Path, error) {
+	p, rest, err := ParsePath("<"+s+">", utf8)
+	if err == nil && rest != "" {
+		err = fmt.Errorf("%w: an angle bracket within", ErrSyntax)
+	}
+	return p, err
+}
+
+// Unquoted returns the mailbox in the form in which go-smtp's Session receives
+// it, and that SplitPath reads.
+func (p Path) Unquoted() string {
+	if p.Domain == "" {
+		return p.Local
+	}
+	return p.Local + "@" + p.Domain
+}
+
 // SplitPath reads a mailbox in the form in which go-smtp's Session receives
 // it: the local part already unquoted, so that the last @ is the one that
 // counts. It accepts exactly what ParsePath accepts by meaning.

@@ -146,3 +146,26 @@ func FuzzParsePath(f *testing.F) {
 		}
 	})
 }
+
+// What is written and what go-smtp's Session receives lead to each other.
+func TestParseMailbox(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "a@b.test": "a@b.test", "Postmaster": "Postmaster", `"a b"@b.test`: "a b@b.test", `"a@x"@b.test`: "a@x@b.test", "ä@b.test": "ä@b.test",
+	} {
+		p, err := ParseMailbox(text, true)
+		if err != nil || p.Unquoted() != want || p.String() != text {
+			t.Errorf("%q: %q, written %q, %v", text, p.Unquoted(), p.String(), err)
+		}
+		if again, err := SplitPath(p.Unquoted(), true); err != nil || again != p {
+			t.Errorf("%q: %+v and %+v, %v", text, p, again, err)
+		}
+	}
+	for _, text := range []string{"a b@b.test", "a@b.test>", "a@b.test> SIZE=1", "<a@b.test>", "a@", "@b.test", "nobody", ">"} {
+		if p, err := ParseMailbox(text, true); err == nil {
+			t.Errorf("%q: %+v", text, p)
+		}
+	}
+	if _, err := ParseMailbox("ä@b.test", false); err == nil {
+		t.Error("UTF-8 where none may be")
+	}
+}
