@@ -14,6 +14,8 @@ var update = flag.Bool("update", false, "write the .golden files anew")
 
 // TestBadConfigurations loads each file of testdata/bad and compares everything
 // that is wrong with it to the .golden file beside it.
+//
+// 2033-a: LMTP and port 25 among them.
 func TestBadConfigurations(t *testing.T) {
 	each(t, "testdata/bad", func(t *testing.T, _ *Config, err error) string {
 		problems, ok := errors.AsType[Problems](err)

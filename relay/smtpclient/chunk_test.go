@@ -66,10 +66,10 @@ func TestChunkedOutcomes(t *testing.T) {
 			"450 550", "RSET MAIL RCPT CONTENT BDAT DOT"},
 		{"MAIL refused", []relaytest.Rule{rule("MAIL", "", "451 4.3.0 no")}, "451 451", "MAIL RCPT CONTENT BDAT DOT"},
 		{"content refused", []relaytest.Rule{rule("DOT", "", "554 5.6.0 no")}, "554 554", "RSET MAIL RCPT CONTENT BDAT DOT"},
-		{"chunk refused", []relaytest.Rule{rule("BDAT", "", "552 5.3.4 no")}, "552 552", "RSET MAIL RCPT CONTENT BDAT DOT"},
+		{"3030-e chunk refused", []relaytest.Rule{rule("BDAT", "", "552 5.3.4 no")}, "552 552", "RSET MAIL RCPT CONTENT BDAT DOT"},
 	} {
 		for _, size := range []int{2000, 100_000} {
-			if test.name == "chunk refused" && size == 2000 {
+			if test.name == "3030-e chunk refused" && size == 2000 {
 				continue // its only chunk is the last one
 			}
 			t.Run(test.name, func(t *testing.T) {
@@ -95,6 +95,8 @@ func TestChunkedOutcomes(t *testing.T) {
 }
 
 // By LMTP the last chunk has a reply for each recipient.
+//
+// 2033-a
 func TestChunkedLMTP(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0", chunking(), relaytest.WithLMTP())
 	s.OnRcpt("b@d.example", "550 5.1.1 no")
@@ -117,8 +119,8 @@ func TestChunkedBadContent(t *testing.T) {
 		length  int64
 		cause   error
 	}{
-		"bare LF":        {strings.NewReader("a: b\r\n\r\nx\ny\r\n"), 13, smtpclient.ErrBareLineEnd},
-		"bare CR":        {strings.NewReader("a: b\r\n\r\nx\ry\r\n"), 13, smtpclient.ErrBareLineEnd},
+		"3030-e bare LF": {strings.NewReader("a: b\r\n\r\nx\ny\r\n"), 13, smtpclient.ErrBareLineEnd},
+		"3030-e bare CR": {strings.NewReader("a: b\r\n\r\nx\ry\r\n"), 13, smtpclient.ErrBareLineEnd},
 		"CR at last":     {strings.NewReader("a: b\r\n\r\nx\r"), 10, smtpclient.ErrBareLineEnd},
 		"too short":      {strings.NewReader("a: b\r\n"), 7, nil},
 		"too long":       {strings.NewReader("a: b\r\n"), 5, nil},
@@ -202,6 +204,8 @@ func TestChunkedAfterAWhile(t *testing.T) {
 }
 
 // Binary content goes only where it is taken, and as it is.
+//
+// 3030-f
 func TestBinaryContent(t *testing.T) {
 	content := "Content-Transfer-Encoding: binary\r\n\r\na\nb\rc\x00\xff" + strings.Repeat("x", 3000)
 	for _, row := range []struct {
@@ -229,6 +233,8 @@ func TestBinaryContent(t *testing.T) {
 }
 
 // Parameters are passed on where they are offered, and nowhere else.
+//
+// 6710-a 2852-b
 func TestMoreParameters(t *testing.T) {
 	for _, row := range []struct{ offer, want string }{
 		{"MT-PRIORITY MIXER", " MT-PRIORITY=-3"}, {"DELIVERBY 60", " BY=120;RT"}, {"PIPELINING", ""},
@@ -248,6 +254,8 @@ func TestMoreParameters(t *testing.T) {
 }
 
 // TestRequireTLS: such mail goes to hosts that promise to keep to it.
+//
+// 8689-b P-22
 func TestRequireTLS(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0", relaytest.WithExtensions("REQUIRETLS"))
 	c := open(t, s, options())

@@ -18,11 +18,11 @@ func TestBadContent(t *testing.T) {
 		content io.Reader
 		cause   error
 	}{
-		"bare LF":      {strings.NewReader("a: b\r\n\r\nx\ny\r\n"), smtpclient.ErrBareLineEnd},
-		"bare CR":      {strings.NewReader("a: b\r\n\r\nx\ry\r\n"), smtpclient.ErrBareLineEnd},
-		"late bare LF": {strings.NewReader(long + "x\n"), smtpclient.ErrBareLineEnd},
-		"CR at last":   {strings.NewReader("a: b\r\n\r\nx\r"), smtpclient.ErrBareLineEnd},
-		"unreadable":   {io.MultiReader(strings.NewReader(long), iotest.ErrReader(io.ErrNoProgress)), io.ErrNoProgress},
+		"5322-2.3-a bare LF":    {strings.NewReader("a: b\r\n\r\nx\ny\r\n"), smtpclient.ErrBareLineEnd},
+		"5322-2.3-a bare CR":    {strings.NewReader("a: b\r\n\r\nx\ry\r\n"), smtpclient.ErrBareLineEnd},
+		"late bare LF":          {strings.NewReader(long + "x\n"), smtpclient.ErrBareLineEnd},
+		"5322-2.3-a CR at last": {strings.NewReader("a: b\r\n\r\nx\r"), smtpclient.ErrBareLineEnd},
+		"unreadable":            {io.MultiReader(strings.NewReader(long), iotest.ErrReader(io.ErrNoProgress)), io.ErrNoProgress},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := relaytest.NewSink(t, "127.0.0.5:0")
@@ -46,6 +46,9 @@ func TestBadContent(t *testing.T) {
 	}
 }
 
+// TestContentsArriveUnchanged: dots, long lines and a missing last CRLF.
+//
+// S-13 5321-4.1.1.4-a 5321-4.5.2-a 5322-2.1.1-a
 func TestContentsArriveUnchanged(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0")
 	c := open(t, s, options())
@@ -75,7 +78,7 @@ func TestLateReply(t *testing.T) {
 		reply string
 		want  string
 	}{
-		"too big": {"552 5.3.4 too big", "552 550"}, "no room": {"452 4.3.1 no room", "452 550"},
+		"1870-c too big": {"552 5.3.4 too big", "552 550"}, "1870-c no room": {"452 4.3.1 no room", "452 550"},
 		"closing": {"421 4.3.2 closing", "0 550"}, "senseless": {"250 what", "0 550"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,6 +110,9 @@ type endless struct{ line []byte }
 
 func (e *endless) Read(p []byte) (int, error) { return copy(p, e.line), nil }
 
+// TestAmbiguousEnd: without a reply to the final dot nobody knows.
+//
+// 1047-a
 func TestAmbiguousEnd(t *testing.T) {
 	for name, test := range map[string]struct {
 		action relaytest.Action

@@ -11,6 +11,10 @@ import (
 	"waypost/relay/smtpclient"
 )
 
+// TestManyRecipients: thousands of recipients in one transaction, in groups that
+// the buffers between two hosts hold.
+//
+// 2920-3.1-c
 func TestManyRecipients(t *testing.T) {
 	const n = 5000
 	for _, extensions := range []string{"PIPELINING", plainExtensions} {
@@ -59,12 +63,12 @@ func TestParameters(t *testing.T) {
 		change     func(*smtpclient.Transaction)
 		mail, rcpt string
 	}{
-		{"none", []string{"HELP"}, nil, "<sender@relay.example>", `<"a b"@d.example>`},
+		{"5321-4.1.1.11-a none", []string{"HELP"}, nil, "<sender@relay.example>", `<"a b"@d.example>`},
 		{
-			"DSN", []string{"dsn"}, nil,
+			"3461-5.2.1-a DSN", []string{"dsn"}, nil,
 			"<sender@relay.example> RET=HDRS ENVID=QQ+3Dx", `<"a b"@d.example> NOTIFY=SUCCESS,DELAY ORCPT=RFC822;A+2Bb@x.example`,
 		},
-		{"SIZE", []string{"size 5000"}, nil, "<sender@relay.example> SIZE=28", `<"a b"@d.example>`},
+		{"1870-c SIZE", []string{"size 5000"}, nil, "<sender@relay.example> SIZE=28", `<"a b"@d.example>`},
 		{"SIZE unknown", []string{"SIZE"}, func(tx *smtpclient.Transaction) { tx.Size = 0 }, "<sender@relay.example>", `<"a b"@d.example>`},
 		{
 			"8BITMIME", []string{"8bitMIME"}, func(tx *smtpclient.Transaction) { tx.EightBit = true },
@@ -108,9 +112,9 @@ func TestLocalRefusals(t *testing.T) {
 		code       int
 		enhanced   smtp.EnhancedCode
 	}{
-		{"size", "SIZE 27", func(*smtpclient.Transaction) {}, 552, smtp.EnhancedCode{5, 3, 4}},
-		{"8-bit", "SIZE", func(tx *smtpclient.Transaction) { tx.EightBit = true }, 554, smtp.EnhancedCode{5, 6, 3}},
-		{"UTF-8", "8BITMIME", func(tx *smtpclient.Transaction) { tx.UTF8 = true }, 553, smtp.EnhancedCode{5, 6, 7}},
+		{"1870-c size", "SIZE 27", func(*smtpclient.Transaction) {}, 552, smtp.EnhancedCode{5, 3, 4}},
+		{"6152-b 8-bit", "SIZE", func(tx *smtpclient.Transaction) { tx.EightBit = true }, 554, smtp.EnhancedCode{5, 6, 3}},
+		{"6531-c UTF-8", "8BITMIME", func(tx *smtpclient.Transaction) { tx.UTF8 = true }, 553, smtp.EnhancedCode{5, 6, 7}},
 		{
 			"reverse-path", "8BITMIME", func(tx *smtpclient.Transaction) { tx.ReversePath.Local = "é" }, 553,
 			smtp.EnhancedCode{5, 6, 7},
@@ -137,6 +141,8 @@ func TestLocalRefusals(t *testing.T) {
 }
 
 // An envelope that would write other commands than its own is not written.
+//
+// I-02: the last gate, behind the parser.
 func TestInjection(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0")
 	c := open(t, s, options())

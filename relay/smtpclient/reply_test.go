@@ -17,12 +17,12 @@ func TestReplyReader(t *testing.T) {
 		in   string
 		want smtp.Reply
 	}{
-		"plain":             {"250 ok\r\n", smtp.Reply{Code: 250, Lines: []string{"ok"}}},
-		"no text":           {"250\r\n", smtp.Reply{Code: 250, Lines: []string{""}}},
-		"no text but blank": {"250 \r\n", smtp.Reply{Code: 250, Lines: []string{""}}},
-		"bare LF":           {"250 ok\n", smtp.Reply{Code: 250, Lines: []string{"ok"}}},
-		"lines":             {"250-a\r\n250-\r\n250 c\r\n", smtp.Reply{Code: 250, Lines: []string{"a", "", "c"}}},
-		"last without text": {"250-a\r\n250\r\n", smtp.Reply{Code: 250, Lines: []string{"a", ""}}},
+		"plain":                        {"250 ok\r\n", smtp.Reply{Code: 250, Lines: []string{"ok"}}},
+		"5321-4.2-b no text":           {"250\r\n", smtp.Reply{Code: 250, Lines: []string{""}}},
+		"5321-4.2-b no text but blank": {"250 \r\n", smtp.Reply{Code: 250, Lines: []string{""}}},
+		"bare LF":                      {"250 ok\n", smtp.Reply{Code: 250, Lines: []string{"ok"}}},
+		"5321-4.2-d lines":             {"250-a\r\n250-\r\n250 c\r\n", smtp.Reply{Code: 250, Lines: []string{"a", "", "c"}}},
+		"last without text":            {"250-a\r\n250\r\n", smtp.Reply{Code: 250, Lines: []string{"a", ""}}},
 		"enhanced": {
 			"550-5.1.1 no\r\n550 5.1.1 never\r\n",
 			smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Lines: []string{"no", "never"}},
@@ -36,7 +36,7 @@ func TestReplyReader(t *testing.T) {
 			smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Lines: []string{"", ""}},
 		},
 		"not enhanced": {"250 5.1 minutes\r\n", smtp.Reply{Code: 250, Lines: []string{"5.1 minutes"}}},
-		"strange bytes": {
+		"I-09 strange bytes": {
 			"599 \x1b[31m\xff\x00\r\n", smtp.Reply{Code: 599, Lines: []string{"\x1b[31m\xff\x00"}},
 		},
 		"longest line": {"250 " + strings.Repeat("x", 8<<10-6) + "\r\n", smtp.Reply{Code: 250, Lines: []string{strings.Repeat("x", 8<<10-6)}}},
@@ -60,23 +60,23 @@ func TestReplyReaderRefuses(t *testing.T) {
 		in   string
 		want error
 	}{
-		"nothing":            {"", io.ErrUnexpectedEOF},
-		"half a line":        {"250 ok", io.ErrUnexpectedEOF},
-		"half a reply":       {"250-ok\r\n", io.ErrUnexpectedEOF},
-		"two codes":          {"250-ok\r\n550 no\r\n", ErrProtocol},
-		"no code":            {"hello\r\n", ErrProtocol},
-		"empty line":         {"\r\n", ErrProtocol},
-		"two digits":         {"25 ok\r\n", ErrProtocol},
-		"four digits":        {"2500 ok\r\n", ErrProtocol},
-		"no separator":       {"250ok\r\n", ErrProtocol},
-		"first digit 1":      {"150 ok\r\n", ErrProtocol},
-		"first digit 6":      {"650 ok\r\n", ErrProtocol},
-		"sign":               {"+50 ok\r\n", ErrProtocol},
-		"line too long":      {"250 " + strings.Repeat("x", 8<<10) + "\r\n", ErrProtocol},
-		"line without end":   {strings.Repeat("x", 10<<20), ErrProtocol},
-		"129 lines":          {strings.Repeat("250-x\r\n", 129), ErrProtocol},
-		"more than 64 KiB":   {strings.Repeat("250-"+strings.Repeat("x", 1000)+"\r\n", 70), ErrProtocol},
-		"an unreadable line": {"220 half", iotest.ErrTimeout},
+		"nothing":               {"", io.ErrUnexpectedEOF},
+		"half a line":           {"250 ok", io.ErrUnexpectedEOF},
+		"half a reply":          {"250-ok\r\n", io.ErrUnexpectedEOF},
+		"5321-4.2-d two codes":  {"250-ok\r\n550 no\r\n", ErrProtocol},
+		"no code":               {"hello\r\n", ErrProtocol},
+		"empty line":            {"\r\n", ErrProtocol},
+		"two digits":            {"25 ok\r\n", ErrProtocol},
+		"four digits":           {"2500 ok\r\n", ErrProtocol},
+		"no separator":          {"250ok\r\n", ErrProtocol},
+		"first digit 1":         {"150 ok\r\n", ErrProtocol},
+		"first digit 6":         {"650 ok\r\n", ErrProtocol},
+		"sign":                  {"+50 ok\r\n", ErrProtocol},
+		"Q-16 line too long":    {"250 " + strings.Repeat("x", 8<<10) + "\r\n", ErrProtocol},
+		"Q-16 line without end": {strings.Repeat("x", 10<<20), ErrProtocol},
+		"Q-16 129 lines":        {strings.Repeat("250-x\r\n", 129), ErrProtocol},
+		"Q-16 more than 64 KiB": {strings.Repeat("250-"+strings.Repeat("x", 1000)+"\r\n", 70), ErrProtocol},
+		"an unreadable line":    {"220 half", iotest.ErrTimeout},
 	} {
 		in := io.Reader(strings.NewReader(test.in))
 		if test.want == iotest.ErrTimeout {

@@ -13,6 +13,7 @@ import (
 	"waypost/relay/smtpclient"
 )
 
+// 2920-3.1-a: MAIL, RCPT and DATA, which ends its group, and then the content.
 func TestSendTakesTwoWrites(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0")
 	conn := dial(t, s)
@@ -64,10 +65,10 @@ func TestSendOutcomes(t *testing.T) {
 		single    string
 	}{
 		{"all well", nil, "250 250", "MAIL RCPT RCPT DATA CONTENT DOT MAIL", "MAIL RCPT RCPT DATA CONTENT DOT MAIL"},
-		{"MAIL refused", []relaytest.Rule{reply("MAIL", "550 5.7.1 no")}, "550 550", "MAIL RCPT RCPT DATA MAIL", "MAIL MAIL"},
+		{"5321-4.5.4.1-c MAIL refused", []relaytest.Rule{reply("MAIL", "550 5.7.1 no")}, "550 550", "MAIL RCPT RCPT DATA MAIL", "MAIL MAIL"},
 		{"MAIL refused for now", []relaytest.Rule{reply("MAIL", "451 4.3.0 no")}, "451 451", "MAIL RCPT RCPT DATA MAIL", "MAIL MAIL"},
 		{
-			"MAIL refused and DATA taken", []relaytest.Rule{reply("MAIL", "550 no"), reply("DATA", "354 yes")}, "550 550",
+			"2920-3.1-b MAIL refused and DATA taken", []relaytest.Rule{reply("MAIL", "550 no"), reply("DATA", "354 yes")}, "550 550",
 			"MAIL RCPT RCPT DATA CONTENT DOT MAIL", "MAIL MAIL",
 		},
 		{
@@ -75,15 +76,15 @@ func TestSendOutcomes(t *testing.T) {
 			"MAIL RCPT RCPT DATA CONTENT DOT MAIL", "MAIL RCPT RCPT DATA CONTENT DOT MAIL",
 		},
 		{
-			"unknown codes", []relaytest.Rule{rcpt("a@d.example", "499 what"), rcpt("b@d.example", "299 yes")}, "499 250",
+			"5321-4.2-b unknown codes", []relaytest.Rule{rcpt("a@d.example", "499 what"), rcpt("b@d.example", "299 yes")}, "499 250",
 			"MAIL RCPT RCPT DATA CONTENT DOT MAIL", "MAIL RCPT RCPT DATA CONTENT DOT MAIL",
 		},
 		{
-			"every RCPT refused", []relaytest.Rule{rcpt("a@d.example", "550 no"), rcpt("b@d.example", "450 no")}, "550 450",
+			"2920-3.1-b every RCPT refused", []relaytest.Rule{rcpt("a@d.example", "550 no"), rcpt("b@d.example", "450 no")}, "550 450",
 			"MAIL RCPT RCPT DATA RSET MAIL", "MAIL RCPT RCPT RSET MAIL",
 		},
 		{
-			"every RCPT refused and DATA taken",
+			"2920-3.1-b every RCPT refused and DATA taken",
 			[]relaytest.Rule{rcpt("a@d.example", "550 no"), rcpt("b@d.example", "450 no"), reply("DATA", "354 yes")}, "550 450",
 			"MAIL RCPT RCPT DATA CONTENT DOT MAIL", "MAIL RCPT RCPT RSET MAIL",
 		},
@@ -101,11 +102,11 @@ func TestSendOutcomes(t *testing.T) {
 			"MAIL RCPT RCPT DATA CONTENT DOT MAIL", "MAIL RCPT RCPT DATA CONTENT DOT MAIL",
 		},
 		{
-			"too many recipients", []relaytest.Rule{rcpt("b@d.example", "552 too many recipients")}, "250 452",
+			"5321-4.5.3.1.10-b too many recipients", []relaytest.Rule{rcpt("b@d.example", "552 too many recipients")}, "250 452",
 			"MAIL RCPT RCPT DATA CONTENT DOT MAIL", "MAIL RCPT RCPT DATA CONTENT DOT MAIL",
 		},
 		{
-			"a full mailbox", []relaytest.Rule{rcpt("b@d.example", "552 5.2.2 full")}, "250 552",
+			"5321-4.5.3.1.10-b a full mailbox", []relaytest.Rule{rcpt("b@d.example", "552 5.2.2 full")}, "250 552",
 			"MAIL RCPT RCPT DATA CONTENT DOT MAIL", "MAIL RCPT RCPT DATA CONTENT DOT MAIL",
 		},
 		{
@@ -139,6 +140,7 @@ func TestSendOutcomes(t *testing.T) {
 	}
 }
 
+// 5321-4.2-d: the lines of a reply are kept as such.
 func TestRepliesAreKeptWhole(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0")
 	s.OnRcpt("a@d.example", "550-5.1.1 there is\n550-5.1.1 nobody\n550 5.1.1 here")
@@ -194,6 +196,7 @@ func TestRefusedAndClosed(t *testing.T) {
 	}
 }
 
+// 5321-3.3-d: a reply that cannot be the answer ends the session.
 func TestReplyOutOfPlace(t *testing.T) {
 	for verb, test := range map[string]struct {
 		reply string
@@ -279,6 +282,7 @@ func TestLateReplyToTheEnvelope(t *testing.T) {
 	}
 }
 
+// 9422-a: MAILMAX is kept to, and what nobody knows is passed over.
 func TestLimitOfTransactions(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0", relaytest.WithExtensions("LIMITS MAILMAX=2 RCPTMAX=7 RCPTDOMAINMAX=x"))
 	c := open(t, s, options())

@@ -13,6 +13,9 @@ import (
 	"waypost/relay/smtpclient"
 )
 
+// TestExtensions: keywords are known in any case, and nothing else is.
+//
+// T-12 9422-a: STARTTLS in any case, and LIMITS by its grammar.
 func TestExtensions(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0")
 	for reply, want := range map[string]smtpclient.Extensions{
@@ -28,6 +31,7 @@ func TestExtensions(t *testing.T) {
 		"250-x\n250 SIZE 99999999999999999999":                {Size: true},
 		"250-x\n250 SIZE -5":                                  {Size: true},
 		"250-x\n250-starttls\n250 DSNX":                       {STARTTLS: true},
+		"250-x\n250 StartTLS":                                 {STARTTLS: true},
 		"250-x\n250-AUTH login Plain\n250 AUTH=PLAIN":         {Auth: []string{"LOGIN", "PLAIN", "PLAIN"}},
 		"250-x\n250 LIMITS RCPTMAX=100 MAILMAX=5 NEW=1":       {MaxRecipients: 100, MaxTransactions: 5},
 		"250-x\n250 LIMITS RCPTMAX=100 MAILMAX=":              {},
@@ -113,6 +117,9 @@ func tlsSink(t *testing.T, options ...relaytest.SinkOption) (*relaytest.Sink, sm
 	return s, smtpclient.Options{Hostname: "relay.example", TLS: clientTLS(ca)}
 }
 
+// TestSTARTTLS: what was said in clear is forgotten under TLS.
+//
+// 3207-b T-05
 func TestSTARTTLS(t *testing.T) {
 	s, o := tlsSink(t, relaytest.WithExtensions("PIPELINING", "SIZE 1", "DSN", "AUTH PLAIN"))
 	// RFC 3207 §4.2: what was offered in clear counts for nothing.
@@ -161,6 +168,9 @@ func TestTLSMessageTakesTwoWrites(t *testing.T) {
 	c.Quit()
 }
 
+// TestSTARTTLSNotOffered: where TLS is required there is no session without it.
+//
+// 3207-c T-11
 func TestSTARTTLSNotOffered(t *testing.T) {
 	ca := relaytest.NewCA(t)
 	s := relaytest.NewSink(t, "127.0.0.5:0")
@@ -190,10 +200,10 @@ func TestSTARTTLSFails(t *testing.T) {
 		cause  error
 		steps  string
 	}{
-		"refused for now": {"STARTTLS", relaytest.Action{Reply: "454 4.7.0 not now"}, smtpclient.StageSTARTTLS, nil, "STARTTLS QUIT"},
-		"refused":         {"STARTTLS", relaytest.Action{Reply: "502 no"}, smtpclient.StageSTARTTLS, nil, "STARTTLS QUIT"},
-		"out of place":    {"STARTTLS", relaytest.Action{Reply: "354 what"}, smtpclient.StageSTARTTLS, smtpclient.ErrProtocol, "STARTTLS"},
-		"injected": {
+		"3207-b refused for now": {"STARTTLS", relaytest.Action{Reply: "454 4.7.0 not now"}, smtpclient.StageSTARTTLS, nil, "STARTTLS QUIT"},
+		"refused":                {"STARTTLS", relaytest.Action{Reply: "502 no"}, smtpclient.StageSTARTTLS, nil, "STARTTLS QUIT"},
+		"out of place":           {"STARTTLS", relaytest.Action{Reply: "354 what"}, smtpclient.StageSTARTTLS, smtpclient.ErrProtocol, "STARTTLS"},
+		"T-03 injected": {
 			"STARTTLS", relaytest.Action{Reply: "220 go\n250-evil\n250 SIZE 1"}, smtpclient.StageHandshake,
 			smtpclient.ErrInjected, "STARTTLS HANDSHAKE",
 		},
@@ -235,14 +245,14 @@ func TestAuth(t *testing.T) {
 		offer, password string
 		steps           string
 	}{
-		"PLAIN":                  {"AUTH PLAIN LOGIN", "secret", "AUTH QUIT"},
-		"lower case":             {"auth login plain", "secret", "AUTH QUIT"},
-		"old form":               {"AUTH=PLAIN", "secret", "AUTH QUIT"},
-		"LOGIN":                  {"AUTH LOGIN CRAM-MD5", "secret", "AUTH QUIT"},
-		"PLAIN, long password":   {"AUTH PLAIN", long, "AUTH QUIT"},
-		"LOGIN, long password":   {"AUTH LOGIN", long, "AUTH QUIT"},
-		"LOGIN, empty password":  {"AUTH LOGIN", "", "AUTH QUIT"},
-		"PLAIN, UTF-8 and blank": {"AUTH PLAIN", "pässwörd with blank", "AUTH QUIT"},
+		"PLAIN":                         {"AUTH PLAIN LOGIN", "secret", "AUTH QUIT"},
+		"lower case":                    {"auth login plain", "secret", "AUTH QUIT"},
+		"old form":                      {"AUTH=PLAIN", "secret", "AUTH QUIT"},
+		"4954-4-f LOGIN":                {"AUTH LOGIN CRAM-MD5", "secret", "AUTH QUIT"},
+		"4954-4-f PLAIN, long password": {"AUTH PLAIN", long, "AUTH QUIT"},
+		"LOGIN, long password":          {"AUTH LOGIN", long, "AUTH QUIT"},
+		"LOGIN, empty password":         {"AUTH LOGIN", "", "AUTH QUIT"},
+		"PLAIN, UTF-8 and blank":        {"AUTH PLAIN", "pässwörd with blank", "AUTH QUIT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, o := tlsSink(t, relaytest.WithAuth("user", test.password))

@@ -82,6 +82,7 @@ func checkStuffing(t *testing.T, content []byte, capacity int, sizes ...int) {
 	}
 }
 
+// 5321-4.5.2-a: however a content is cut.
 func TestStuffer(t *testing.T) {
 	for _, content := range []string{
 		"", ".", "..", "a", "\r\n", ".\r\n", "\r\n.\r\n", "a\r\n.\r\nb\r\n", "a.\r\n.b", "...\r\n\r\n..", "\r", "\n", "a\r", "a\n", "\na",
@@ -135,6 +136,7 @@ func TestStufferStops(t *testing.T) {
 	}
 }
 
+// 5321-4.5.2-a 5321-4.1.1.4-a
 func FuzzStuffer(f *testing.F) {
 	f.Add([]byte("a: b\r\n\r\n.x\r\n..\r\n"), uint16(16), uint16(3), uint16(5))
 	f.Add([]byte("a\r.\r\n.\n"), uint16(5), uint16(1), uint16(2))

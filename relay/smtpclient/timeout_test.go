@@ -22,17 +22,17 @@ var stages = []struct {
 	limit     time.Duration
 	ambiguous bool
 }{
-	{"greeting", relaytest.Rule{Verb: "CONNECT"}, smtpclient.StageGreeting, 5 * time.Minute, false},
+	{"5321-4.5.3.2-a 1123-5.3.2-a greeting", relaytest.Rule{Verb: "CONNECT"}, smtpclient.StageGreeting, 5 * time.Minute, false},
 	{"EHLO", relaytest.Rule{Verb: "EHLO"}, smtpclient.StageHello, 5 * time.Minute, false},
 	{"STARTTLS", relaytest.Rule{Verb: "STARTTLS"}, smtpclient.StageSTARTTLS, 5 * time.Minute, false},
 	{"handshake", relaytest.Rule{Verb: "HANDSHAKE"}, smtpclient.StageHandshake, time.Minute, false},
 	{"EHLO under TLS", relaytest.Rule{Verb: "EHLO", First: 2}, smtpclient.StageHello, 5 * time.Minute, false},
 	{"AUTH", relaytest.Rule{Verb: "AUTH"}, smtpclient.StageAuth, 5 * time.Minute, false},
-	{"MAIL", relaytest.Rule{Verb: "MAIL"}, smtpclient.StageMail, 5 * time.Minute, false},
-	{"RCPT", relaytest.Rule{Verb: "RCPT", First: 2}, smtpclient.StageRcpt, 5 * time.Minute, false},
-	{"DATA", relaytest.Rule{Verb: "DATA"}, smtpclient.StageData, 2 * time.Minute, false},
-	{"content", relaytest.Rule{Verb: "CONTENT"}, smtpclient.StageContent, 3 * time.Minute, false},
-	{"dot", relaytest.Rule{Verb: "DOT"}, smtpclient.StageDot, 10 * time.Minute, true},
+	{"5321-4.5.3.2-a 1123-5.3.2-a MAIL", relaytest.Rule{Verb: "MAIL"}, smtpclient.StageMail, 5 * time.Minute, false},
+	{"5321-4.5.3.2-a 1123-5.3.2-a RCPT", relaytest.Rule{Verb: "RCPT", First: 2}, smtpclient.StageRcpt, 5 * time.Minute, false},
+	{"5321-4.5.3.2-a 1123-5.3.2-a DATA", relaytest.Rule{Verb: "DATA"}, smtpclient.StageData, 2 * time.Minute, false},
+	{"Q-17 5321-4.5.3.2-a 1123-5.3.2-a content", relaytest.Rule{Verb: "CONTENT"}, smtpclient.StageContent, 3 * time.Minute, false},
+	{"1047-a 5321-4.5.3.2-a 1123-5.3.2-a dot", relaytest.Rule{Verb: "DOT"}, smtpclient.StageDot, 10 * time.Minute, true},
 }
 
 // try runs one session with one message against a sink in virtual time, and
@@ -88,6 +88,8 @@ func TestHangs(t *testing.T) {
 }
 
 // A host that sends an octet now and then gains nothing by it.
+//
+//
 func TestDrips(t *testing.T) {
 	for _, test := range stages {
 		if test.stage == smtpclient.StageHandshake || test.stage == smtpclient.StageContent {
@@ -133,6 +135,8 @@ func TestCancelled(t *testing.T) {
 }
 
 // The host closes the connection at each stage, without and with a 421.
+//
+// 5321-3.8-c: either way what has no reply is to be tried again.
 func TestDrops(t *testing.T) {
 	for _, test := range stages {
 		for _, action := range []relaytest.Action{{Silent: true, Drop: true}, {Reply: "421 4.3.2 closing", Drop: true}} {
@@ -167,6 +171,8 @@ func TestDrops(t *testing.T) {
 }
 
 // Whatever QUIT meets, the outcome stands, and it takes five seconds at most.
+//
+// 5321-4.1.1.10-a
 func TestQuitHangs(t *testing.T) {
 	for _, action := range []relaytest.Action{
 		{Silent: true}, {Silent: true, Stall: true}, {Drip: time.Second}, {Raw: "garbage\r\n"}, {Silent: true, Drop: true},
@@ -204,6 +210,7 @@ func TestSlowHost(t *testing.T) {
 	})
 }
 
+// 5321-4.5.3.2-a: each limit is a setting.
 func TestTimeoutsAreSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := relaytest.NewSink(t, "")
