@@ -1,6 +1,7 @@
 package mtasts
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"waypost/relay/relaytest"
@@ -52,13 +54,16 @@ func says(text string) http.HandlerFunc {
 	}
 }
 
-// newWorld starts a policy host with a certificate for names.
-func newWorld(t *testing.T, dir string, names ...string) *world {
+// newWorld starts a policy host with a certificate for its name.
+func newWorld(t *testing.T, dir string) *world {
 	t.Helper()
-	if len(names) == 0 {
-		names = []string{"mta-sts.b.example"}
-	}
 	ca := relaytest.NewCA(t)
+	return newWorldShowing(t, dir, ca, ca.Leaf("mta-sts.b.example"))
+}
+
+// newWorldShowing starts a policy host that shows a certificate.
+func newWorldShowing(t *testing.T, dir string, ca *relaytest.CA, shown tls.Certificate) *world {
+	t.Helper()
 	w := &world{texts: map[string][]string{"_mta-sts.b.example": {"v=STSv1; id=1;"}}, answer: says(good)}
 	host := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
@@ -68,7 +73,7 @@ func newWorld(t *testing.T, dir string, names ...string) *world {
 		answer(rw, r)
 	}))
 	host.Config.ErrorLog = log.New(io.Discard, "", 0)
-	host.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Leaf(names...)}}
+	host.TLS = &tls.Config{Certificates: []tls.Certificate{shown}}
 	host.StartTLS()
 	t.Cleanup(host.Close)
 	w.options = Options{
@@ -190,15 +195,16 @@ func TestFetchFails(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, good)
 		},
-		"P-14 8461-3.3-a too large":  says(good + strings.Repeat("x: y\n", maxSize/5)),
-		"empty":                      says(""),
-		"P-15 8461-3.2-a wrong mode": says(strings.Replace(good, "enforce", "Enforce", 1)),
-		"no mx":                      says("version: STSv1\nmode: enforce\nmax_age: 86400\n"),
-		"no version":                 says(strings.Replace(good, "STSv1", "STSv2", 1)),
-		"P-15 age negative":          says(strings.Replace(good, "86400", "-1", 1)),
-		"P-15 age too long":          says(strings.Replace(good, "86400", "12345678901", 1)),
-		"P-15 age zero":              says(strings.Replace(good, "86400", "0", 1)),
-		"a path as mx":               says(strings.Replace(good, "mx.b.example", "../../etc", 1)),
+		"P-14 8461-3.3-a too large":            says(good + strings.Repeat("x: y\n", maxSize/5)),
+		"empty":                                says(""),
+		"P-15 8461-3.2-a wrong mode":           says(strings.Replace(good, "enforce", "Enforce", 1)),
+		"no mx":                                says("version: STSv1\nmode: enforce\nmax_age: 86400\n"),
+		"no version":                           says(strings.Replace(good, "STSv1", "STSv2", 1)),
+		"P-15 age negative":                    says(strings.Replace(good, "86400", "-1", 1)),
+		"P-15 age too long":                    says(strings.Replace(good, "86400", "12345678901", 1)),
+		"P-15 age zero":                        says(strings.Replace(good, "86400", "0", 1)),
+		"P-15 a key twice, the first is wrong": says("mode: enforced\n" + good),
+		"a path as mx":                         says(strings.Replace(good, "mx.b.example", "../../etc", 1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "")
@@ -219,12 +225,19 @@ func TestFetchFails(t *testing.T) {
 			}
 		})
 	}
-	t.Run("P-14 8461-3.3-a wrong certificate", func(t *testing.T) {
-		w := newWorld(t, "", "b.example")
-		if p := w.open().Policy(t.Context(), "b.example"); p != nil || w.fetches() != 0 {
-			t.Errorf("%+v, %d requests", p, w.fetches())
-		}
-	})
+	ca := relaytest.NewCA(t)
+	for name, shown := range map[string]tls.Certificate{
+		"P-14 8461-3.3-a wrong certificate":   ca.Leaf("b.example"),
+		"P-14 8461-3.3-a expired certificate": ca.LeafUntil(time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC), "mta-sts.b.example"),
+		"P-14 8461-3.3-a unknown authority":   relaytest.NewCA(t).Leaf("mta-sts.b.example"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorldShowing(t, "", ca, shown)
+			if p := w.open().Policy(t.Context(), "b.example"); p != nil || w.fetches() != 0 {
+				t.Errorf("%+v, %d requests", p, w.fetches())
+			}
+		})
+	}
 	t.Run("P-18 address of our own network", func(t *testing.T) {
 		w := newWorld(t, "")
 		w.options.Addresses = func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("only private addresses") }
@@ -349,6 +362,106 @@ func TestRecordID(t *testing.T) {
 		if got, ok := recordID([]string{text}); got != want || ok != (want != "") {
 			t.Errorf("%q: %q, %v", text, got, ok)
 		}
+	}
+}
+
+// TestSlowFetch: a policy host that sends an octet now and then has a minute.
+//
+// P-14 8461-3.3-a
+func TestSlowFetch(t *testing.T) {
+	ca := relaytest.NewCA(t)
+	config := &tls.Config{Certificates: []tls.Certificate{ca.Leaf("mta-sts.b.example")}}
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{texts: map[string][]string{"_mta-sts.b.example": {"v=STSv1; id=1;"}}}
+		var serving sync.WaitGroup
+		s := Open(Options{
+			Resolver: w, Roots: ca.Pool(),
+			Addresses: func(context.Context, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("192.0.43.9")}, nil
+			},
+			Dial: func(context.Context, netip.AddrPort) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				serving.Go(func() { drip(tls.Server(theirs, config)) })
+				return ours, nil
+			},
+		})
+		start := time.Now()
+		if p := s.Policy(t.Context(), "b.example"); p != nil {
+			t.Errorf("%+v", p)
+		}
+		if took := time.Since(start); took != fetchTimeout {
+			t.Errorf("took %v, want %v", took, fetchTimeout)
+		}
+		serving.Wait()
+	})
+}
+
+// drip answers a request with a policy, an octet a second, as long as it is read.
+func drip(c net.Conn) {
+	if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+		return
+	}
+	if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", len(good)); err != nil {
+		return
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() { _, _ = io.Copy(io.Discard, c) }) // so that a farewell finds a reader
+	defer reading.Wait()
+	defer c.Close()
+	for i := range good {
+		time.Sleep(time.Second)
+		if _, err := io.WriteString(c, good[i:i+1]); err != nil {
+			return
+		}
+	}
+}
+
+// TestNoProxy: nobody else's proxy learns whom we write to, or answers for them.
+//
+// P-18
+func TestNoProxy(t *testing.T) {
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "https_proxy"} {
+		t.Setenv(name, "http://127.0.0.1:1")
+	}
+	if newWorld(t, "").open().Policy(t.Context(), "b.example") == nil {
+		t.Error("the policy was not fetched")
+	}
+}
+
+// TestBound: however many domains have policies, so many are kept; the one that
+// would end first makes room.
+//
+// P-19
+func TestBound(t *testing.T) {
+	s := newWorld(t, "").open()
+	for i := range maxPolicies + 3 {
+		s.keep(&Policy{Domain: fmt.Sprintf("d%d.example", i), Mode: Enforce, Expires: time.Now().Add(time.Hour + time.Duration(i)*time.Second)})
+	}
+	if _, kept := s.policies["d2.example"]; len(s.policies) != maxPolicies || kept || s.policies["d3.example"] == nil {
+		t.Errorf("%d policies, the third is kept: %v", len(s.policies), kept)
+	}
+}
+
+// TestParse: what is read as a policy, and how.
+func TestParse(t *testing.T) {
+	for _, row := range []struct {
+		name, text string
+		mode       string
+		age        time.Duration
+	}{
+		{"8461-3.2-a LF", good, Enforce, 24 * time.Hour},
+		{"P-15 8461-3.2-a CRLF", strings.ReplaceAll(good, "\n", "\r\n"), Enforce, 24 * time.Hour},
+		{"P-15 8461-3.2-a the first of two counts", good + "mode: none\nmax_age: 1\n", Enforce, 24 * time.Hour},
+		{"P-15 8461-3.2-a unknown keys", "new: x: y\n" + good, Enforce, 24 * time.Hour},
+		{"P-15 a year and a second", strings.Replace(good, "86400", "31557601", 1), Enforce, maxAge},
+		{"8461-3.2-a none needs no mx", "version: STSv1\nmode: none\nmax_age: 60\n", None, time.Minute},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, age, err := parse(row.text)
+			if err != nil || p.Mode != row.mode || age != row.age {
+				t.Errorf("%q for %v, %v", p.Mode, age, err)
+			}
+		})
 	}
 }
 

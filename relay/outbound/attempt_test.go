@@ -166,3 +166,39 @@ func TestAnyDialError(t *testing.T) {
 		}
 	})
 }
+
+// shifty is a zone in which a host's addresses are other ones each time.
+type shifty struct {
+	*zone
+	answers []string
+}
+
+func (z *shifty) Addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+	if len(z.answers) == 0 {
+		return nil, noAnswer(host)
+	}
+	address := z.answers[0]
+	z.answers = z.answers[1:]
+	return []netip.Addr{netip.MustParseAddr(address)}, nil
+}
+
+// TestRebinding: the address that was judged is the one that is dialled, also a
+// second time, for want of TLS or for more recipients than one connection takes.
+//
+// N-03
+func TestRebinding(t *testing.T) {
+	m, _ := message(t, queue.Envelope{}, short)
+	ca := relaytest.NewCA(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		s := n.sink(t, "192.0.2.1", relaytest.WithCertificate(ca.Leaf("mx1")), relaytest.WithExtensions("LIMITS RCPTMAX=1 MAILMAX=1"))
+		s.OnNth("HANDSHAKE", 1, relaytest.Action{Silent: true, Drop: true})
+		inside := n.sink(t, "10.0.0.1")
+		z := &shifty{&zone{mx: map[string][]string{"b.example": {"mx1"}}}, []string{"192.0.2.1", "10.0.0.1", "10.0.0.1"}}
+		o := start(t, n, nil, func(o *Options) { o.Resolver = z })
+		delivered(t, deliver(t, t.Context(), o, m, "r@b.example", "q@b.example"))
+		if inside.Connections() != 0 || s.Connections() != 3 || s.Count() != 2 {
+			t.Errorf("%d connections inside, %d outside", inside.Connections(), s.Connections())
+		}
+	})
+}

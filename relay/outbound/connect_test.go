@@ -25,6 +25,7 @@ func TestSecurity(t *testing.T) {
 	right := relaytest.WithCertificate(ca.Leaf("smart.example"))
 	broken := relaytest.Rule{Verb: "HANDSHAKE", Action: relaytest.Action{Silent: true, Drop: true}}
 	refused := relaytest.Rule{Verb: "STARTTLS", Action: relaytest.Action{Reply: "454 4.7.0 not now"}}
+	silent := relaytest.Rule{Verb: "STARTTLS", Action: relaytest.Action{Silent: true, Stall: true}}
 	for _, row := range []struct {
 		name        string
 		level       route.TLS
@@ -46,6 +47,10 @@ func TestSecurity(t *testing.T) {
 			deferred: "4.7.0", text: "handshake", connections: 1},
 		{name: "required with TLS", level: route.Required, option: relaytest.WithCertificate(stranger.Leaf("other.example")), secure: true, connections: 1},
 		{name: "T-11 3207-b required without TLS", level: route.Required, deferred: "4.7.0", text: "STARTTLS", connections: 1},
+		{name: "T-14 opportunistic, no answer to STARTTLS", level: route.Opportunistic, option: right, rule: silent, connections: 2},
+		{name: "T-14 required, no answer to STARTTLS", level: route.Required, option: right, rule: silent, deferred: "4.7.0", text: "starttls", connections: 1},
+		{name: "T-14 opportunistic, 502 to STARTTLS", level: route.Opportunistic, option: right,
+			rule: relaytest.Rule{Verb: "STARTTLS", Action: relaytest.Action{Reply: "502 5.5.1 no"}}, connections: 2},
 		{name: "T-14 required, handshake fails", level: route.Required, option: right, rule: broken, deferred: "4.7.0", text: "handshake", connections: 1},
 		{name: "verified", level: route.Verified, option: right, secure: true, connections: 1},
 		{name: "verified, wrong name", level: route.Verified, option: relaytest.WithCertificate(ca.Leaf("other.example")),

@@ -19,14 +19,17 @@ import (
 	"waypost/resolver/dnstest"
 )
 
-// promise is the policy of b.example.
-type promise mtasts.Policy
+// policyOf is the policy of one domain.
+type policyOf struct {
+	domain string
+	policy mtasts.Policy
+}
 
-func (p *promise) Policy(_ context.Context, domain string) *mtasts.Policy {
-	if domain != "b.example" {
+func (p *policyOf) Policy(_ context.Context, domain string) *mtasts.Policy {
+	if domain != p.domain {
 		return nil
 	}
-	return (*mtasts.Policy)(p)
+	return &p.policy
 }
 
 // TestMTASTS: what a policy in each mode does with each kind of host.
@@ -83,12 +86,12 @@ func TestMTASTS(t *testing.T) {
 				}
 			}
 			found := resolver.New(resolver.Options{Servers: []string{s.Addr}, HostsFile: "/dev/null"})
-			p := &promise{Domain: "b.example", ID: "1", Mode: mtasts.Enforce, MX: []string{"mx.b.example"}, Expires: time.Now().Add(time.Hour)}
+			p := &policyOf{"b.example", mtasts.Policy{ID: "1", Mode: mtasts.Enforce, MX: []string{"mx.b.example"}, Expires: time.Now().Add(time.Hour)}}
 			if row.mode != "" {
-				p.Mode = row.mode
+				p.policy.Mode = row.mode
 			}
 			if row.mx != "" {
-				p.MX = []string{row.mx}
+				p.policy.MX = []string{row.mx}
 			}
 			var options []relaytest.SinkOption
 			if row.shown != nil {

@@ -158,6 +158,8 @@ func TestRateIsKept(t *testing.T) {
 }
 
 // TestBoundsOfASite: connections and transactions are cut to what it takes.
+//
+// 5321-4.5.4.1-e
 func TestBoundsOfASite(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	synctest.Test(t, func(t *testing.T) {
