@@ -166,6 +166,8 @@ func TestDeliversAndForgets(t *testing.T) {
 
 // A recipient that is deferred for five days is tried at the listed times,
 // warned about once, reported once, and leaves an empty queue.
+//
+// 5321-4.5.4.1-a 1123-5.3.1.1-a
 func TestFiveDays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
@@ -268,6 +270,8 @@ func TestWarnsAtItsTime(t *testing.T) {
 
 // However many messages wait for a dead destination, it costs one attempt per
 // interval, and when it comes back all of them flow.
+//
+// 5321-4.5.4.1-b 1123-5.3.1.1-a
 func TestDeadDestination(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
@@ -394,13 +398,13 @@ func TestFailureIsReportedToTheSender(t *testing.T) {
 		result     Result
 		want       []ReportKind
 	}{
-		{"nothing said", "s@a.test", 0, refused, []ReportKind{ReportFailure}},
-		{"never", "s@a.test", smtp.NotifyNever, refused, nil},
-		{"only delays", "s@a.test", smtp.NotifyDelay, refused, nil},
-		{"null sender", "", 0, refused, nil},
-		{"success, next hop without DSN", "s@a.test", smtp.NotifySuccess, Result{State: Delivered}, []ReportKind{ReportSuccess}},
-		{"success, next hop with DSN", "s@a.test", smtp.NotifySuccess, Result{State: Delivered, Reported: true}, nil},
-		{"success not asked for", "s@a.test", smtp.NotifyFailure, Result{State: Delivered}, nil},
+		{"3461-5.2.6-a 5321-3.6.3-a nothing said", "s@a.test", 0, refused, []ReportKind{ReportFailure}},
+		{"D-07 3461-5.2.6-a never", "s@a.test", smtp.NotifyNever, refused, nil},
+		{"D-07 3461-5.2.6-a only delays", "s@a.test", smtp.NotifyDelay, refused, nil},
+		{"D-01 3461-5.2-a 5321-4.5.5-a null sender", "", 0, refused, nil},
+		{"3461-5.2.2-a success, next hop without DSN", "s@a.test", smtp.NotifySuccess, Result{State: Delivered}, []ReportKind{ReportSuccess}},
+		{"3461-5.2.2-a success, next hop with DSN", "s@a.test", smtp.NotifySuccess, Result{State: Delivered, Reported: true}, nil},
+		{"3461-5.2.2-a success not asked for", "s@a.test", smtp.NotifyFailure, Result{State: Delivered}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -464,6 +468,10 @@ func TestFailureWaitsForItsReport(t *testing.T) {
 	})
 }
 
+// TestRecipientsOfOneMessageEndApart: each recipient ends once, and is reported
+// once at most.
+//
+// 3464-3-a
 func TestRecipientsOfOneMessageEndApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}

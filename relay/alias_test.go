@@ -61,6 +61,9 @@ func sentTo(sink *relaytest.Sink, n int) map[string]relaytest.Message {
 	return all
 }
 
+// TestAliases: what goes on for each way of being named, and from whom.
+//
+// 5321-3.9-a
 func TestAliases(t *testing.T) {
 	const asked = " RET=HDRS ENVID=e1"
 	for name, tc := range map[string]struct {

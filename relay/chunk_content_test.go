@@ -14,6 +14,8 @@ import (
 // takes DATA alone, for which they do (RFC 3030 §2, RFC 5321 §4.5.2). Nothing in
 // it ends the message early there, and what could, where line ends are taken
 // less strictly, is refused.
+//
+// S-13 S-16 S-17 3030-e
 func TestChunksToAHostWithoutThem(t *testing.T) {
 	const smuggled = "MAIL FROM:<evil@a.example>\r\nRCPT TO:<v@b.example>\r\nDATA\r\nx\r\n.\r\n"
 	for _, row := range []struct {

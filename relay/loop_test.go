@@ -12,6 +12,8 @@ import (
 
 // Two relays that point at each other stop a message after a few rounds, long
 // before the limit on hops, and its sender hears of it once (RFC 5321 §6.3).
+//
+// D-12
 func TestLoopBetweenTwoRelays(t *testing.T) {
 	sink := relaytest.NewSink(t, "127.0.0.5:0")
 	reports := configs.Route{To: "a.example", Via: configs.Legs("smtp://" + sink.Address()), TLS: configs.TLSNone}
@@ -35,6 +37,8 @@ func TestLoopBetweenTwoRelays(t *testing.T) {
 }
 
 // A mail host at an address of ours is we ourselves: nobody connects to it.
+//
+// D-11 5321-5.1-h
 func TestMailHostAtAnAddressOfOurs(t *testing.T) {
 	sink := relaytest.NewSink(t, "127.0.0.5:0")
 	s := start(t, sink.Port(), func(c *configs.Config) {

@@ -159,6 +159,9 @@ func TestMessageGoesThrough(t *testing.T) {
 	}
 }
 
+// TestReportReachesTheSender: a report goes to the reverse-path, from the null one.
+//
+// 5321-3.6.3-a 5321-6.1-b 1123-5.3.3-a
 func TestReportReachesTheSender(t *testing.T) {
 	sink := relaytest.NewSink(t, "127.0.0.5:0")
 	sink.OnRcpt("gone@b.example", "550 5.1.1 no such user")

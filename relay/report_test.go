@@ -88,15 +88,15 @@ func TestReports(t *testing.T) {
 		ret       string
 		has, not  []string
 	}{
-		{"delay", queue.ReportDelay, r, queue.Deferred, none, "FULL",
+		{"3464-2.3-a 3464-2.2-a delay", queue.ReportDelay, r, queue.Deferred, none, "FULL",
 			[]string{"Action: delayed", "Status: 4.7.1", "Will-Retry-Until: Wed, 7 Jan 2026", "Remote-MTA: dns; mx.b.example\r", "Diagnostic-Code: smtp; 451 4.7.1 try later", "Original-Recipient: rfc822; x@y", "Subject: mine"},
 			[]string{"the body"}},
-		{"failure, whole message", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Original-Envelope-Id: e1", "Received-From-MTA: dns; client ([192.0.2.9])", "the body"}, []string{"Will-Retry-Until"}},
-		{"failure, header only", queue.ReportFailure, r, queue.Failed, none, "HDRS", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
+		{"3461-6.2-a failure, whole message", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Original-Envelope-Id: e1", "Received-From-MTA: dns; client ([192.0.2.9])", "the body"}, []string{"Will-Retry-Until"}},
+		{"3461-6.2-a failure, header only", queue.ReportFailure, r, queue.Failed, none, "HDRS", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
 		{"8689-c D-09 failure, REQUIRETLS", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body", "\r\nTLS-Required: No\r\nMIME-Version"}},
 		{"8689-d TLS-Required: No", queue.ReportFailure, r, queue.Failed, none, "HDRS", []string{"\r\nTLS-Required: No\r\nMIME-Version"}, nil},
 		{"failure, BINARYMIME", queue.ReportFailure, r, queue.Failed, none, "FULL", []string{"Action: failed", "Subject: mine"}, []string{"the body"}},
-		{"expired", queue.ReportFailure, r, queue.Expired, none, "HDRS", []string{"Action: failed", "Status: 4.4.7", "Diagnostic-Code: smtp; 451"}, nil},
+		{"3461-5.2.6-a expired", queue.ReportFailure, r, queue.Expired, none, "HDRS", []string{"Action: failed", "Status: 4.4.7", "Diagnostic-Code: smtp; 451"}, nil},
 		{"expired, nobody answered", queue.ReportFailure, silent, queue.Expired, none, "HDRS", []string{"Status: 4.4.7", "connect to mx: refused"}, []string{"Remote-MTA", "Diagnostic-Code"}},
 		{"relayed", queue.ReportSuccess, r, queue.Delivered, none, "HDRS", []string{"Action: relayed"}, []string{"the body", "Will-Retry-Until", "Deliver-By-Date"}},
 		{"time over, still tried", queue.ReportDelay, r, queue.Deferred, over, "HDRS", []string{"Action: delayed", "Status: 4.4.7", "time that was set", date, "451 4.7.1"}, nil},

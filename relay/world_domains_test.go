@@ -35,7 +35,9 @@ const (
 // domain is one domain of TestWorld. Its name stands in its records as @.
 type domain struct {
 	name string
-	zone string // records, separated by semicolons
+	// shows are the numbers in CONFORMANCE.md that it is about.
+	shows string
+	zone  string // records, separated by semicolons
 	// rcpt replaces the recipient, r@name.example.
 	rcpt string
 	// behave scripts the DNS for these names.
@@ -51,52 +53,52 @@ type domain struct {
 func domains() []domain {
 	servfail := dnstest.Behaviour{Rcode: dns.RcodeServerFailure}
 	return []domain{
-		{name: "plain", zone: "@ MX 10 mx.@; mx.@ A $5", to: good},
-		{name: "preference", zone: "@ MX 20 mx2.@; @ MX 10 mx1.@; mx2.@ A $6; mx1.@ A $5", to: good},
-		{name: "addresses", zone: "@ MX 10 mx.@; mx.@ A $7; mx.@ A $6", to: spare},
-		{name: "first-refuses", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $7; mx2.@ A $6", to: spare},
+		{name: "plain", shows: "5321-5.1-g 1123-5.2.1-a", zone: "@ MX 10 mx.@; mx.@ A $5", to: good},
+		{name: "preference", shows: "5321-5.1-g", zone: "@ MX 20 mx2.@; @ MX 10 mx1.@; mx2.@ A $6; mx1.@ A $5", to: good},
+		{name: "addresses", shows: "5321-5.1-g 1123-5.3.4-a", zone: "@ MX 10 mx.@; mx.@ A $7; mx.@ A $6", to: spare},
+		{name: "first-refuses", shows: "1123-5.3.4-a", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $7; mx2.@ A $6", to: spare},
 		{name: "first-says-554", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $8; mx2.@ A $6", to: spare},
 		{name: "first-says-421", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $9; mx2.@ A $6", to: spare},
 		{name: "first-closes", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $10; mx2.@ A $6", to: spare},
 		{name: "first-resets", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $11; mx2.@ A $6", to: spare},
 		{name: "first-unknown", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx2.@ A $6", to: spare},
-		{name: "first-servfail", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx2.@ A $6",
+		{name: "first-servfail", shows: "N-08", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx2.@ A $6",
 			behave: map[string]dnstest.Behaviour{"mx1.@": servfail}, to: spare},
-		{name: "first-internal", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $13; mx2.@ A $6", to: spare},
-		{name: "implicit", zone: "@ A $5", to: good},
-		{name: "mx-alias", zone: "@ MX 10 mx.@; mx.@ CNAME host.@; host.@ A $5", to: good},
-		{name: "alias", zone: "@ CNAME else.@; else.@ MX 10 mx.@; mx.@ A $5", to: good},
+		{name: "first-internal", shows: "N-02", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $13; mx2.@ A $6", to: spare},
+		{name: "implicit", shows: "5321-5.1-d N-07", zone: "@ A $5", to: good},
+		{name: "mx-alias", shows: "2181-10.3-a", zone: "@ MX 10 mx.@; mx.@ CNAME host.@; host.@ A $5", to: good},
+		{name: "alias", shows: "5321-5.1-b", zone: "@ CNAME else.@; else.@ MX 10 mx.@; mx.@ A $5", to: good},
 		{name: "alias-implicit", zone: "@ CNAME else.@; else.@ A $5", to: good},
-		{name: "null-among-others", zone: "@ MX 0 .; @ MX 10 mx.@; mx.@ A $5", to: good},
-		{name: "upper", zone: "@ MX 10 MX.@; mx.@ A $5", rcpt: "r@UPPER.Example", to: good},
+		{name: "null-among-others", shows: "7505-c N-06", zone: "@ MX 0 .; @ MX 10 mx.@; mx.@ A $5", to: good},
+		{name: "upper", shows: "5321-2.4-a", zone: "@ MX 10 MX.@; mx.@ A $5", rcpt: "r@UPPER.Example", to: good},
 		{name: "xn--bcher-kva", zone: "@ MX 10 mx.@; mx.@ A $5", to: good},
 		{name: "truncated", zone: "@ MX 10 mx.@; mx.@ A $5", behave: map[string]dnstest.Behaviour{"@": {Truncate: true}}, to: good},
 		{name: "literal", rcpt: "r@[127.7.1.5]", to: good},
-		{name: "before-us", zone: "@ MX 10 mx1.@; @ MX 20 relay.example; @ MX 30 mx3.@; mx1.@ A $5; mx3.@ A $6", to: good},
+		{name: "before-us", shows: "5321-5.1-h", zone: "@ MX 10 mx1.@; @ MX 20 relay.example; @ MX 30 mx3.@; mx1.@ A $5; mx3.@ A $6", to: good},
 
-		{name: "null-mx", zone: "@ MX 0 .; @ A $5", bounce: "5.1.10", text: "takes no mail"},
-		{name: "nowhere", bounce: "5.1.2", text: "no such domain"},
+		{name: "null-mx", shows: "7505-a N-06", zone: "@ MX 0 .; @ A $5", bounce: "5.1.10", text: "takes no mail"},
+		{name: "nowhere", shows: "5321-5.1-c N-07", bounce: "5.1.2", text: "no such domain"},
 		{name: "alias-to-nowhere", zone: "@ CNAME else.@", bounce: "5.1.2", text: "no such domain"},
-		{name: "text-only", zone: "@ TXT hello", bounce: "5.4.4", text: "no usable address"},
-		{name: "hosts-unknown", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx2.@ TXT hello; @ A $5", bounce: "5.4.4", text: "no usable address"},
-		{name: "mx-is-address", zone: "@ MX 10 127.7.1.5", bounce: "5.4.4", text: "no usable address"},
-		{name: "internal", zone: "@ MX 10 mx.@; mx.@ A $13", bounce: "5.4.4", text: "private"},
+		{name: "text-only", shows: "N-07", zone: "@ TXT hello", bounce: "5.4.4", text: "no usable address"},
+		{name: "hosts-unknown", shows: "5321-5.1-e", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx2.@ TXT hello; @ A $5", bounce: "5.4.4", text: "no usable address"},
+		{name: "mx-is-address", shows: "5321-5.1-f", zone: "@ MX 10 127.7.1.5", bounce: "5.4.4", text: "no usable address"},
+		{name: "internal", shows: "N-02", zone: "@ MX 10 mx.@; mx.@ A $13", bounce: "5.4.4", text: "private"},
 		{name: "internal-literal", rcpt: "r@[127.7.1.13]", bounce: "5.4.4", text: "private"},
-		{name: "us-alone", zone: "@ MX 10 relay.example", bounce: "5.4.6", text: "loops back"},
+		{name: "us-alone", shows: "5321-5.1-h D-11", zone: "@ MX 10 relay.example", bounce: "5.4.6", text: "loops back"},
 		{name: "us-equal", zone: "@ MX 10 mx.@; @ MX 10 relay.example; mx.@ A $5", bounce: "5.4.6", text: "loops back"},
-		{name: "us-better", zone: "@ MX 10 relay.example; @ MX 20 mx.@; mx.@ A $5", bounce: "5.4.6", text: "loops back"},
+		{name: "us-better", shows: "5321-5.1-h D-11", zone: "@ MX 10 relay.example; @ MX 20 mx.@; mx.@ A $5", bounce: "5.4.6", text: "loops back"},
 
-		{name: "servfail", zone: "@ MX 10 mx.@; mx.@ A $5", behave: map[string]dnstest.Behaviour{"@": servfail}, deferred: "4.4.3", text: "servfail.example"},
-		{name: "refused", zone: "@ MX 10 mx.@; mx.@ A $5", behave: map[string]dnstest.Behaviour{"@": {Rcode: dns.RcodeRefused}}, deferred: "4.4.3", text: "refused.example"},
+		{name: "servfail", shows: "5321-5.1-c N-07", zone: "@ MX 10 mx.@; mx.@ A $5", behave: map[string]dnstest.Behaviour{"@": servfail}, deferred: "4.4.3", text: "servfail.example"},
+		{name: "refused", shows: "N-07", zone: "@ MX 10 mx.@; mx.@ A $5", behave: map[string]dnstest.Behaviour{"@": {Rcode: dns.RcodeRefused}}, deferred: "4.4.3", text: "refused.example"},
 		{name: "lame", zone: "@ MX 10 mx.@; mx.@ A $5", behave: map[string]dnstest.Behaviour{"@": {Lame: true}}, deferred: "4.4.3", text: "lame.example"},
 		{name: "no-tcp", zone: "@ MX 10 mx.@; mx.@ A $5", behave: map[string]dnstest.Behaviour{"@": {Truncate: true, RefuseTCP: true}}, deferred: "4.4.3", text: "no-tcp.example"},
-		{name: "hosts-servfail", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; @ A $5", behave: map[string]dnstest.Behaviour{"mx1.@": servfail},
+		{name: "hosts-servfail", shows: "5321-5.1-e N-08", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; @ A $5", behave: map[string]dnstest.Behaviour{"mx1.@": servfail},
 			deferred: "4.4.3", text: "mx1.hosts-servfail.example"},
-		{name: "alias-loop", zone: "@ CNAME else.@; else.@ CNAME @", deferred: "4.4.3", text: "aliases"},
+		{name: "alias-loop", shows: "N-05", zone: "@ CNAME else.@; else.@ CNAME @", deferred: "4.4.3", text: "aliases"},
 		{name: "all-down", zone: "@ MX 10 mx1.@; @ MX 20 mx2.@; mx1.@ A $7; mx2.@ A $7", deferred: "4.4.1", text: "refused"},
 		{name: "all-say-554", zone: "@ MX 10 mx.@; mx.@ A $8", deferred: "4.7.1", text: "554 5.7.1 go away"},
 		{name: "behind-us", zone: "@ MX 10 mx1.@; @ MX 20 relay.example; @ MX 30 mx3.@; mx1.@ A $7; mx3.@ A $5", deferred: "4.4.1", text: "refused"},
-		{name: "crowd", zone: many(500), deferred: "4.7.1", text: "554 5.7.1 full"},
+		{name: "crowd", shows: "N-01", zone: many(500), deferred: "4.7.1", text: "554 5.7.1 full"},
 	}
 }
 
@@ -109,7 +111,10 @@ func many(n int) string {
 	return b.String()
 }
 
-// TestWorld sends a message to each of some forty domains.
+// TestWorld sends a message to each of some forty domains. Each ends as delivered,
+// reported or waiting, and nothing in its content has changed.
+//
+// 5321-6.2-a 5322-3.6.6-a
 func TestWorld(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "127.7.1", 0, func(_ *world, c *configs.Config) {
@@ -128,7 +133,7 @@ func TestWorld(t *testing.T) {
 	all := domains()
 	t.Run("domains", func(t *testing.T) {
 		for _, d := range all {
-			t.Run(d.name, func(t *testing.T) {
+			t.Run(strings.TrimSpace(d.shows+" "+d.name), func(t *testing.T) {
 				t.Parallel()
 				w.in(t).visit(d, hosts)
 			})
@@ -267,6 +272,8 @@ func (r report) check(t testing.TB, action, rcpt, status, text string) {
 }
 
 // TestWorldReportsAreNotAnswered: a report that cannot be delivered ends here.
+//
+// D-02 5321-4.5.4-a 1123-5.3.3-a
 func TestWorldReportsAreNotAnswered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "127.7.5", 0, nil)

@@ -154,6 +154,8 @@ func TestWorldLegs(t *testing.T) {
 }
 
 // TestWorldTLS: TLS where it can be had, and no mail in clear where it must be.
+//
+// T-11 T-14 3207-b
 func TestWorldTLS(t *testing.T) {
 	t.Parallel()
 	ca := relaytest.NewCA(t)

@@ -24,6 +24,8 @@ func one(t *testing.T, block string, options ...relaytest.SinkOption) (w *world,
 
 // TestWorldRecipients: the recipients of a domain go in one transaction, and
 // each has its own end.
+//
+// 5321-4.4-c 5321-4.5.4.1-d
 func TestWorldRecipients(t *testing.T) {
 	t.Parallel()
 	w, s, next := one(t, "127.7.10")
@@ -54,6 +56,8 @@ func TestWorldRecipients(t *testing.T) {
 
 // TestWorldManyRecipients: no transaction has more recipients than every
 // server has to take (RFC 5321 §4.5.3.1.8), and each recipient is in one.
+//
+// 5321-4.5.3.1.8-b
 func TestWorldManyRecipients(t *testing.T) {
 	t.Parallel()
 	w, s, _ := one(t, "127.7.11")
@@ -108,6 +112,8 @@ func TestWorldReuse(t *testing.T) {
 
 // TestWorldReports: what the sender asked for is passed on where the next hop
 // can do it; where not, we do what we can (RFC 3461 §5.2.2).
+//
+// 3461-5.2.1-a 3461-5.2.2-a
 func TestWorldReports(t *testing.T) {
 	t.Parallel()
 	w, s, _ := one(t, "127.7.13")
@@ -166,9 +172,9 @@ func TestWorldExtensions(t *testing.T) {
 		status  string
 		text    string
 	}{
-		{"SMTPUTF8", []string{"8BITMIME"}, "s@home.example> SMTPUTF8", "r@b.example", strings.Replace(hello, "Subject: hello", "Subject: hello, Gr\u00fc\u00dfe", 1), "5.6.7", "SMTPUTF8"},
+		{"6531-c SMTPUTF8", []string{"8BITMIME"}, "s@home.example> SMTPUTF8", "r@b.example", strings.Replace(hello, "Subject: hello", "Subject: hello, Gr\u00fc\u00dfe", 1), "5.6.7", "SMTPUTF8"},
 		{"UTF-8 mailbox", []string{"8BITMIME"}, "s@home.example> SMTPUTF8", "gr\u00fc\u00dfe@b.example", hello, "5.6.7", "SMTPUTF8"},
-		{"size", []string{"SIZE 2000"}, "s@home.example>", "r@b.example", large, "5.3.4", "larger than the 2000"},
+		{"1870-c size", []string{"SIZE 2000"}, "s@home.example>", "r@b.example", large, "5.3.4", "larger than the 2000"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -215,6 +221,8 @@ func TestWorldGreylisted(t *testing.T) {
 
 // TestWorldConverted: what a host cannot take as it is arrives in a form that
 // it takes.
+//
+// 6152-b 6531-c 6531-e
 func TestWorldConverted(t *testing.T) {
 	t.Parallel()
 	eight := strings.Replace(hello, "Hello.", "Gr\u00fc\u00dfe.", 1)
@@ -249,21 +257,21 @@ func TestWorldLosses(t *testing.T) {
 		text      string
 		ambiguous float64
 	}{
-		{name: "5yz to MAIL", rule: relaytest.Rule{Verb: "MAIL", Action: relaytest.Action{Reply: "550 5.7.1 not from you"}},
+		{name: "5321-4.2.5-b 5yz to MAIL", rule: relaytest.Rule{Verb: "MAIL", Action: relaytest.Action{Reply: "550 5.7.1 not from you"}},
 			status: "bounced", code: "5.7.1", text: "550 5.7.1 not from you"},
-		{name: "5yz to DATA", rule: relaytest.Rule{Verb: "DATA", Action: relaytest.Action{Reply: "554 5.3.0 no"}},
+		{name: "5321-4.2.5-b 5yz to DATA", rule: relaytest.Rule{Verb: "DATA", Action: relaytest.Action{Reply: "554 5.3.0 no"}},
 			status: "bounced", code: "5.3.0", text: "554 5.3.0 no"},
-		{name: "5yz to the dot", rule: relaytest.Rule{Verb: "DOT", Action: relaytest.Action{Reply: "554 5.7.1 spam"}},
+		{name: "5321-4.2.5-b 5yz to the dot", rule: relaytest.Rule{Verb: "DOT", Action: relaytest.Action{Reply: "554 5.7.1 spam"}},
 			status: "bounced", code: "5.7.1", text: "554 5.7.1 spam"},
 		{name: "4yz to MAIL", rule: relaytest.Rule{Verb: "MAIL", Action: relaytest.Action{Reply: "451 4.7.1 later"}},
 			status: "deferred", code: "4.7.1", text: "451 4.7.1 later"},
 		{name: "4yz to the dot", rule: relaytest.Rule{Verb: "DOT", Action: relaytest.Action{Reply: "452 4.3.1 disk full"}},
 			status: "deferred", code: "4.3.1", text: "452 4.3.1 disk full"},
-		{name: "lost after the dot", rule: relaytest.Rule{Verb: "DOT", Action: relaytest.Action{Silent: true, Store: true, Drop: true}},
+		{name: "1047-a 5321-3.8-c lost after the dot", rule: relaytest.Rule{Verb: "DOT", Action: relaytest.Action{Silent: true, Store: true, Drop: true}},
 			status: "deferred", code: "4.4.2", text: "dot", ambiguous: 1},
 		{name: "no reply to the dot", rule: relaytest.Rule{Verb: "DOT", Action: relaytest.Action{Raw: "\x00garbage\r\n", Store: true, Drop: true}},
 			status: "deferred", code: "4.5.0", text: "dot", ambiguous: 1},
-		{name: "lost at MAIL", rule: relaytest.Rule{Verb: "MAIL", Action: relaytest.Action{Silent: true, Drop: true}}, status: "sent"},
+		{name: "5321-3.8-c lost at MAIL", rule: relaytest.Rule{Verb: "MAIL", Action: relaytest.Action{Silent: true, Drop: true}}, status: "sent"},
 		{name: "lost at RCPT", rule: relaytest.Rule{Verb: "RCPT", Action: relaytest.Action{Silent: true, Reset: true}}, status: "sent"},
 		{name: "lost at DATA", rule: relaytest.Rule{Verb: "DATA", Action: relaytest.Action{Silent: true, Drop: true}}, status: "sent"},
 		{name: "421 at MAIL", rule: relaytest.Rule{Verb: "MAIL", Action: relaytest.Action{Reply: "421 4.3.2 closing", Drop: true}}, status: "sent"},
@@ -300,6 +308,8 @@ func TestWorldLosses(t *testing.T) {
 
 // TestWorldUnreachableCostsOneAttempt: what waits behind a host that is down
 // is not tried one by one.
+//
+// 5321-4.5.4.1-b
 func TestWorldUnreachableCostsOneAttempt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "127.7.14", 0, nil)

@@ -120,6 +120,9 @@ func goldenReports() map[string]Report {
 	}
 }
 
+// TestGolden: whole reports, octet for octet, which a parser understands.
+//
+// 3464-2-a 3464-2-b 3464-2.1-a 3464-2.2-a 3834-a D-14 D-08 6533-c
 func TestGolden(t *testing.T) {
 	for name, r := range goldenReports() {
 		t.Run(name, func(t *testing.T) {
@@ -157,7 +160,7 @@ func TestComposeRefuses(t *testing.T) {
 		edit func(*Report)
 		want error
 	}{
-		{"null reverse-path", func(r *Report) { r.To = smtp.Path{} }, ErrNullSender},
+		{"3461-5.2-a null reverse-path", func(r *Report) { r.To = smtp.Path{} }, ErrNullSender},
 		{"no recipients", func(r *Report) { r.Recipients = nil }, ErrNoRecipients},
 		{"boundary with a quote", func(r *Report) { r.Boundary = `a"b` }, ErrBoundary},
 		{"boundary with a line end", func(r *Report) { r.Boundary = "a\r\nb" }, ErrBoundary},
@@ -208,6 +211,8 @@ func TestComposeWriterFails(t *testing.T) {
 
 // TestRandomNames: without fixed ones, two reports share neither boundary nor
 // Message-ID.
+//
+// I-11
 func TestRandomNames(t *testing.T) {
 	r := base()
 	r.MessageID, r.Boundary = "", ""

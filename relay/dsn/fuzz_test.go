@@ -11,6 +11,8 @@ import (
 // FuzzCompose: whatever strangers wrote, a report has exactly three parts and
 // one block for each recipient, in lines of printable ASCII of 998 octets;
 // with SMTPUTF8, in lines of valid UTF-8.
+//
+// I-09 I-11
 func FuzzCompose(f *testing.F) {
 	f.Add("No such user", "bob", "example.com", "rfc822;bob@example.com", "mx.example.com", "no host", "A: b\r\n\r\nbody")
 	f.Add("\r\n--=_report--\r\n", "a\" <x>", "[192.0.2.1]", `utf-8;\x{a}`, "\x00", "\r\n\r\n", "--=_report\r\n\r\n")

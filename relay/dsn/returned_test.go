@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -18,8 +19,8 @@ func TestReturned(t *testing.T) {
 		want part // without a media type: no third part
 	}{
 		{"nothing to return", func(r *Report) { *r = base() }, part{}},
-		{"headers", func(r *Report) { r.Return = Headers }, part{"text/rfc822-headers", "", header}},
-		{"full", func(*Report) {}, part{"message/rfc822", "", original}},
+		{"3461-6.2-a headers", func(r *Report) { r.Return = Headers }, part{"text/rfc822-headers", "", header}},
+		{"3461-6.2-a full", func(*Report) {}, part{"message/rfc822", "", original}},
 		{"full, open end", func(r *Report) { *r = r.withContent(open, Full) }, part{"message/rfc822", "", open}},
 		{"full, 8-bit", func(r *Report) { *r = r.withContent(eight, Full) }, part{"message/rfc822", "8bit", eight}},
 		{"full, 8-bit, international", func(r *Report) {
@@ -27,7 +28,7 @@ func TestReturned(t *testing.T) {
 			r.UTF8 = true
 		}, part{"message/global", "8bit", eight}},
 		{"full, 7-bit, international", func(r *Report) { r.UTF8 = true }, part{"message/rfc822", "", original}},
-		{"full, delay", func(r *Report) { r.Kind = Delay }, part{"text/rfc822-headers", "", header}},
+		{"3461-6.2-a full, delay", func(r *Report) { r.Kind = Delay }, part{"text/rfc822-headers", "", header}},
 		{"full, success", func(r *Report) { r.Kind = Success }, part{"text/rfc822-headers", "", header}},
 		{"full, one of two failed", func(r *Report) {
 			r.Kind = Delay
@@ -35,19 +36,22 @@ func TestReturned(t *testing.T) {
 			r.Recipients[1].Action = Failed
 		}, part{"message/rfc822", "", original}},
 		{"full, at the limit", func(r *Report) { r.MaxReturn = int64(len(original)) }, part{"message/rfc822", "", original}},
-		{"full, over the limit", func(r *Report) { r.MaxReturn = int64(len(original)) - 1 }, part{"text/rfc822-headers", "", header}},
+		{"3461-6.2-a full, over the limit", func(r *Report) { r.MaxReturn = int64(len(original)) - 1 }, part{"text/rfc822-headers", "", header}},
 		{"full, size not known", func(r *Report) { r.ContentSize = 0 }, part{"text/rfc822-headers", "", header}},
-		{"full, over the default limit", func(r *Report) {
+		{"D-04 full, over the default limit", func(r *Report) {
 			*r = r.withContent(header+"\r\n"+strings.Repeat("x\r\n", DefaultMaxReturn/3), Full)
 		}, part{"text/rfc822-headers", "", header}},
 		{"content without header", func(r *Report) { *r = r.withContent("\r\nbody", Headers) }, part{"text/rfc822-headers", "", ""}},
-		{"8-bit header", func(r *Report) { *r = r.withContent("A: é\x00\xff\r\nB: c\r\n\r\n", Headers) },
+		{"D-08 8-bit header", func(r *Report) { *r = r.withContent("A: é\x00\xff\r\nB: c\r\n\r\n", Headers) },
 			part{"text/rfc822-headers", "", "A: ???\r\nB: c\r\n"}},
-		{"8-bit header, international", func(r *Report) {
+		{"6533-c 8-bit header, international", func(r *Report) {
 			*r = r.withContent("A: é\x00\xff\r\nB: c\r\n\r\n", Headers)
 			r.UTF8 = true
 		}, part{"message/global-headers", "8bit", "A: é??\r\nB: c\r\n"}},
-		{"endless header", func(r *Report) { *r = r.withContent(strings.Repeat("A: 345\r\n", 20<<10), Full); r.MaxReturn = 1 },
+		{"D-06 nested parts, never looked at", func(r *Report) {
+			*r = r.withContent("A: b\r\n\r\n"+strings.Repeat("--x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n", 10_000), Headers)
+		}, part{"text/rfc822-headers", "", "A: b\r\n"}},
+		{"D-06 endless header", func(r *Report) { *r = r.withContent(strings.Repeat("A: 345\r\n", 20<<10), Full); r.MaxReturn = 1 },
 			part{"text/rfc822-headers", "", strings.Repeat("A: 345\r\n", maxHeader/8)}},
 	}
 	for _, tt := range tests {
@@ -99,6 +103,8 @@ func TestCleanHeader(t *testing.T) {
 }
 
 // TestStreams: a large content that is returned whole is never in memory.
+//
+// D-04
 func TestStreams(t *testing.T) {
 	const size = 50 << 20
 	r := base()
@@ -124,4 +130,29 @@ func (lines) Read(p []byte) (int, error) {
 		p[i] = "abcdef\r\n"[i%8]
 	}
 	return len(p), nil
+}
+
+// TestHundredRecipients: one report tells of all, with one copy of the message, which
+// is its header where the whole is too large.
+//
+// D-04
+func TestHundredRecipients(t *testing.T) {
+	header, _, _ := strings.Cut(original, "\r\n\r\n")
+	for _, size := range []int64{int64(len(original)), 50 << 20} {
+		r := base()
+		for i := range 99 {
+			one := r.Recipients[0]
+			one.Final.Local = fmt.Sprintf("r%d", i)
+			r.Recipients = append(r.Recipients, one)
+		}
+		r.Content, r.ContentSize, r.Return = io.LimitReader(io.MultiReader(strings.NewReader(original), lines{}), size), size, Full
+		report, composed := compose(t, r)
+		p := parseReport(t, report)
+		if len(p.rcpts) != 100 || len(p.parts) != 3 || composed.Full != (size < DefaultMaxReturn) || composed.Size > 128<<10 {
+			t.Errorf("%d octets: %d recipients, %d parts, %+v", size, len(p.rcpts), len(p.parts), composed)
+		}
+		if n := strings.Count(report, header); n != 1 {
+			t.Errorf("%d octets: %d copies", size, n)
+		}
+	}
 }

@@ -8,6 +8,9 @@ import (
 	"waypost/relay/smtp"
 )
 
+// TestStatus: the class of a code follows the action.
+//
+// 3464-2.3-a
 func TestStatus(t *testing.T) {
 	type code = smtp.EnhancedCode
 	tests := []struct {
@@ -44,6 +47,8 @@ func TestStatus(t *testing.T) {
 
 // TestHostileDiagnostics: whatever a host answers, the report stays one, in
 // ASCII, with the answer in one field.
+//
+// I-09
 func TestHostileDiagnostics(t *testing.T) {
 	octets := make([]byte, 256)
 	for i := range octets {
@@ -114,6 +119,8 @@ func TestStrangersInFields(t *testing.T) {
 
 // TestFieldsOnlyWhereDue: what the standard forbids is absent, what it asks
 // for is there.
+//
+// 3461-6.3-a 3464-2.3-a
 func TestFieldsOnlyWhereDue(t *testing.T) {
 	r := base()
 	r.EnvelopeID = "a b"

@@ -26,6 +26,9 @@ func TestParseEnhanced(t *testing.T) {
 	}
 }
 
+// TestReply: what a host said stands on one line, and moves no terminal.
+//
+// I-09 3463-a
 func TestReply(t *testing.T) {
 	r := Reply{Code: 550, Enhanced: EnhancedCode{5, 1, 1}, Lines: []string{"no\x1b[31m", "such\u202e user\xff"}}
 	if got, want := r.String(), "550 5.1.1 no?[31m such? user?"; got != want {

@@ -11,9 +11,9 @@ import (
 func TestWriter(t *testing.T) {
 	for _, test := range []struct{ name, in, want string }{
 		{"plain text", "Hello\r\n\tworld\r\n", "Hello\n\tworld\n"},
-		{"escape sequences", "\x1b[31mred\x1b]0;title\x07", "?[31mred?]0;title?"},
+		{"I-09 escape sequences", "\x1b[31mred\x1b]0;title\x07", "?[31mred?]0;title?"},
 		{"eight-bit escape", "\u009b31m", "?31m"},
-		{"direction marks", "a\u202eb\u2066c", "a?b?c"},
+		{"I-09 direction marks", "a\u202eb\u2066c", "a?b?c"},
 		{"bare CR", "real\rfake\r", "real?fake?"},
 		{"letters of the world", "Grüße, 世界 🎈", "Grüße, 世界 🎈"},
 		{"not UTF-8", "caf\xe9 \xff\xfe.", "caf? ??."},
