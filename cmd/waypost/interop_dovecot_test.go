@@ -5,7 +5,9 @@ package main_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
+	"net/textproto"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,13 +15,14 @@ import (
 )
 
 // TestDovecotAsMailboxServer delivers by LMTP to a real Dovecot, over TCP and
-// over a Unix socket, and reads the mailboxes.
+// over a Unix socket, and reads the mailboxes as people do, by POP3 and by IMAP.
 func TestDovecotAsMailboxServer(t *testing.T) {
 	dovecot := tool(t, "dovecot", "dovecot-lmtpd")
 	for _, kind := range []string{"lmtp", "lmtp+unix"} {
 		t.Run(kind, func(t *testing.T) {
 			dir, tcp := openDir(t), freeAddress(t)
-			hop := startDovecot(t, dovecot, dir, tcp)
+			pop3, imap := freeAddress(t), freeAddress(t)
+			hop := startDovecot(t, dovecot, dir, tcp, pop3, imap)
 			if kind == "lmtp+unix" {
 				hop = "lmtp+unix://" + filepath.Join(dir, "lmtp")
 			}
@@ -45,13 +48,16 @@ func TestDovecotAsMailboxServer(t *testing.T) {
 				}
 			}
 			for i, content := range contents {
-				got := mailbox(t, dir, fmt.Sprintf("letter%d@b.example", i))
-				// Dovecot ends lines with LF, and puts fields of its own before ours.
-				if want := strings.ReplaceAll(string(content), "\r\n", "\n"); !strings.HasSuffix(got, want) {
-					t.Errorf("letter %d: %d octets came, and do not end in the %d that were sent", i, len(got), len(want))
-				}
-				if !strings.Contains(got, "by relay.example with ") {
-					t.Errorf("letter %d has not come through us", i)
+				user := fmt.Sprintf("letter%d@b.example", i)
+				waitForMail(t, dir, user)
+				for how, got := range map[string]string{"POP3": readPOP3(t, pop3, user), "IMAP": readIMAP(t, imap, user)} {
+					// Dovecot puts fields of its own before ours.
+					if !strings.HasSuffix(got, string(content)) {
+						t.Errorf("letter %d by %s: %d octets came, and do not end in the %d that were sent", i, how, len(got), len(content))
+					}
+					if !strings.Contains(got, "by relay.example with ") {
+						t.Errorf("letter %d by %s has not come through us", i, how)
+					}
 				}
 			}
 			waitFor(t, "the unknown recipient's failures", func() bool {
@@ -64,7 +70,7 @@ func TestDovecotAsMailboxServer(t *testing.T) {
 
 // startDovecot starts Dovecot with a mailbox for each letter, and returns the
 // next hop of its TCP port.
-func startDovecot(t *testing.T, dovecot, dir, tcp string) string {
+func startDovecot(t *testing.T, dovecot, dir, tcp, pop3, imap string) string {
 	t.Helper()
 	host, port, err := net.SplitHostPort(tcp)
 	if err != nil {
@@ -72,9 +78,14 @@ func startDovecot(t *testing.T, dovecot, dir, tcp string) string {
 	}
 	var users strings.Builder
 	for i := range letters() {
-		fmt.Fprintf(&users, "letter%d@b.example:::::%s/mail/%d\n", i, dir, i)
+		fmt.Fprintf(&users, "letter%d@b.example:{PLAIN}secret::::%s/mail/%d\n", i, dir, i)
 	}
-	text := fmt.Sprintf(`protocols = lmtp
+	listener := func(name, address string) string {
+		host, port, _ := strings.Cut(address, ":")
+		return fmt.Sprintf("service %[1]s-login {\n  inet_listener %[1]s {\n    address = %[2]s\n    port = %[3]s\n  }\n  inet_listener %[1]ss {\n    port = 0\n  }\n}\n", name, host, port)
+	}
+	text := listener("pop3", pop3) + listener("imap", imap) + fmt.Sprintf(`protocols = lmtp pop3 imap
+disable_plaintext_auth = no
 base_dir = %[1]s/run
 state_dir = %[1]s/state
 log_path = %[1]s/log
@@ -117,25 +128,92 @@ service lmtp {
 	runBackground(t, dovecot, "-F", "-c", filepath.Join(dir, "dovecot.conf"))
 	waitFor(t, "Dovecot to listen", func() bool {
 		_, err := os.Stat(filepath.Join(dir, "lmtp"))
-		return err == nil && listens(tcp)
+		return err == nil && listens(tcp) && listens(pop3) && listens(imap)
 	})
 	return "lmtp://" + tcp
 }
 
-// mailbox returns the one message in a user's mailbox, when it is there.
-func mailbox(t *testing.T, dir, user string) string {
+// waitForMail waits until there is a message in a user's mailbox.
+func waitForMail(t *testing.T, dir, user string) {
 	t.Helper()
-	var names []string
 	waitFor(t, "mail for "+user, func() bool {
 		found, err := filepath.Glob(filepath.Join(dir, "mail", user, "new", "*"))
-		names = found
 		return err == nil && len(found) > 0
 	})
-	if len(names) != 1 {
-		t.Errorf("%s has %d messages", user, len(names))
-	}
-	content, err := os.ReadFile(names[0])
+}
+
+// readPOP3 returns the one message of a user, and leaves it there (RFC 1939).
+func readPOP3(t *testing.T, address, user string) string {
+	t.Helper()
+	c, err := textproto.Dial("tcp", address)
 	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	want := func(prefix string) {
+		t.Helper()
+		if line, err := c.ReadLine(); err != nil || !strings.HasPrefix(line, prefix) {
+			t.Fatalf("POP3: %q, %v, want %s", line, err, prefix)
+		}
+	}
+	want("+OK")
+	for _, step := range [][2]string{{"USER " + user, "+OK"}, {"PASS secret", "+OK"}, {"STAT", "+OK 1 "}, {"RETR 1", "+OK"}} {
+		if err := c.PrintfLine("%s", step[0]); err != nil {
+			t.Fatal(err)
+		}
+		want(step[1])
+	}
+	var b strings.Builder
+	for {
+		line, err := c.R.ReadString('\n') // not ReadDotBytes, which changes line ends
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line == ".\r\n" {
+			return b.String()
+		}
+		b.WriteString(strings.TrimPrefix(line, "."))
+	}
+}
+
+// readIMAP does the same (RFC 9051).
+func readIMAP(t *testing.T, address, user string) string {
+	t.Helper()
+	c, err := textproto.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, command := range []string{"a LOGIN " + user + " secret", "b SELECT INBOX"} {
+		if err := c.PrintfLine("%s", command); err != nil {
+			t.Fatal(err)
+		}
+		for tag := command[:2]; ; {
+			line, err := c.ReadLine()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(line, tag) {
+				if !strings.HasPrefix(line, tag+"OK") {
+					t.Fatalf("IMAP: %q to %q", line, command)
+				}
+				break
+			}
+		}
+	}
+	if err := c.PrintfLine("c FETCH 1 BODY.PEEK[]"); err != nil {
+		t.Fatal(err)
+	}
+	line, err := c.ReadLine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size int
+	if _, err := fmt.Sscanf(line, "* 1 FETCH (BODY[] {%d}", &size); err != nil {
+		t.Fatalf("IMAP: %q: %v", line, err)
+	}
+	content := make([]byte, size)
+	if _, err := io.ReadFull(c.R, content); err != nil {
 		t.Fatal(err)
 	}
 	return string(content)
