@@ -104,7 +104,7 @@ func (b *backup) content(name string) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	in, err := os.Open(from)
+	in, err := openRegular(from, os.O_RDONLY)
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,7 @@ func (s *store) beginCheckpoint(then []func(*store)) error {
 	if s.checkpointErr != nil {
 		return s.checkpointErr
 	}
+	s.reserve.adjust(2 * s.journal.space())
 	ended, err := s.journal.rotate()
 	if err != nil {
 		return err

@@ -109,5 +109,5 @@ func (q *Queue) closedError() error {
 	if err := q.failure.Load(); err != nil {
 		return *err
 	}
-	return ErrClosed
+	return q.ended
 }

@@ -138,7 +138,7 @@ func (q *Queue) openContent(m *Message) (io.ReadCloser, error) {
 		}
 		return io.NopCloser(bytes.NewReader(m.inline)), nil
 	}
-	f, err := os.Open(q.contentFile(m.ID))
+	f, err := openRegular(q.contentFile(m.ID), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("content of %s is %w: its file is missing", m.ID, ErrDamaged)
 	}
@@ -180,7 +180,7 @@ func (f *checkedFile) Close() error { return f.file.Close() }
 // sweepContent removes the files of messages that were never acknowledged, and
 // notes the IDs that have a file.
 func (q *Queue) sweepContent() error {
-	entries, err := os.ReadDir(q.contentDir())
+	entries, err := readDirectory(q.contentDir())
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (q *Queue) sweepContent() error {
 				continue
 			}
 			info, err := e.Info()
-			if err != nil || time.Since(info.ModTime()) < orphanAge {
+			if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < orphanAge {
 				continue
 			}
 			q.log.Warn("removing content without a message", "queue_id", id.String())

@@ -22,6 +22,8 @@ type FileSystem struct {
 	// Network says that it is, or can be, another host's, whose locks and
 	// syncs do not always mean what they say.
 	Network bool
+	// ReadOnly says that it takes no changes now.
+	ReadOnly bool
 }
 
 // fileSystems are those that are known to keep less than they promise, by the
@@ -51,7 +53,7 @@ func FileSystemOf(dir string) (FileSystem, error) {
 		err := unix.Statfs(dir, &s)
 		if err == nil {
 			f := fileSystems[uint32(s.Type)]
-			f.Dir = dir
+			f.Dir, f.ReadOnly = dir, s.Flags&unix.ST_RDONLY != 0
 			return f, nil
 		}
 		above := filepath.Dir(dir)

@@ -80,6 +80,94 @@ func TestFullDisk(t *testing.T) {
 	t.Logf("%d messages kept", len(kept))
 }
 
+// On a disk that others have filled to the last octet, a queue that was killed
+// starts with what it had set aside, delivers, and sets it aside again.
+func TestStartOnFullDisk(t *testing.T) {
+	const segment, reserve = 1 << 20, 6 << 20
+	for name, size := range map[string]int64{"with a reserve": reserve, "without": 0} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := syscall.Mount("waypost-test", dir, "tmpfs", 0, "size=64m"); err != nil {
+				t.Fatalf("mounting a small file system takes root: %v", err)
+			}
+			defer func() {
+				if err := syscall.Unmount(dir, 0); err != nil {
+					t.Error(err)
+				}
+			}()
+			w := &world{}
+			options := func(o *Options) { o.Dir, o.segment, o.Reserve = filepath.Join(dir, "queue"), segment, size }
+			q := open(t, w, options)
+			// What only the journal has is to be brought in at the start.
+			for range 100 {
+				enqueue(t, q, "s@a.test", strings.Repeat("x", 20_000), "r@b.test")
+			}
+			<-q.store.checkpoint
+			for i := range 40 {
+				enqueue(t, q, "s@a.test", strings.Repeat("x", 20_000+i), "r@b.test")
+			}
+			q.fail(errors.New("killed"))
+			if err := q.Close(); err != nil {
+				t.Fatal(err)
+			}
+			// Nor is there a segment to use again.
+			if err := os.Remove(filepath.Join(q.dir, journalName, spareName)); err != nil {
+				t.Fatal(err)
+			}
+			filler, err := os.Create(filepath.Join(dir, "filler"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(filler, neverEnding{}); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+			if err := filler.Close(); err != nil {
+				t.Fatal(err)
+			}
+			o := Options{Deliverer: w, Router: w, Reporter: w}
+			options(&o)
+			q, err = Open(o)
+			if size == 0 {
+				if !errors.Is(err, ErrStore) || !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("started: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			stop := running(t, q)
+			for q.Stats().Messages > 0 && q.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			if len(w.tried("r")) != 140 || q.Err() != nil {
+				t.Errorf("%d attempts, %v", len(w.tried("r")), q.Err())
+			}
+			held := func() bool {
+				_, err := os.Stat(filepath.Join(q.dir, journalName, reserveName))
+				return err == nil
+			}
+			if held() {
+				t.Error("the reserve is still there")
+			}
+			if err := errors.Join(os.Remove(filler.Name()), q.checkpoint(nil)); err != nil {
+				t.Error(err)
+			}
+			if !held() {
+				t.Error("nothing is set aside again")
+			}
+			stop()
+			if v, found := verified(t, q.dir); len(found) > 0 || v.Messages != 0 {
+				t.Errorf("%+v, %+v", v, found)
+			}
+		})
+	}
+}
+
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
+
 // A history that has no room, for octets or for another file, costs no mail: it
 // is lost, and counted, and said once.
 func TestFullHistory(t *testing.T) {

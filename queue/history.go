@@ -111,7 +111,7 @@ func (h *history) on() bool { return h.opts.Size > 0 }
 func (h *history) name(number uint64) string { return filepath.Join(h.dir, segmentName(number)) }
 
 func (h *history) openFile(number uint64) (*historyFile, error) {
-	file, err := os.OpenFile(h.name(number), os.O_RDWR, 0)
+	file, err := openRegular(h.name(number), os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
@@ -272,7 +272,7 @@ func (h *history) current(now int64) (*historyFile, error) {
 		}
 		number = f.number + 1
 	}
-	file, err := os.OpenFile(h.name(number), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := openRegular(h.name(number), os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return nil, err
 	}

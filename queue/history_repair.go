@@ -78,13 +78,18 @@ func (r *historyReading) writeRepaired(w io.Writer) error {
 // asideHistory gives a file another name among what is set aside, and returns
 // it.
 func (r *repair) asideHistory(name string) (string, error) {
+	return r.beside("history-"+filepath.Base(name), func(kept string) error { return keepAs(filepath.Join(r.dir, name), kept) })
+}
+
+// beside finds a name among what is set aside, and lets keep use it.
+func (r *repair) beside(base string, keep func(kept string) error) (string, error) {
 	dir := filepath.Join(r.dir, asideName)
 	if err := errors.Join(os.MkdirAll(dir, 0o700), ownedLike(r.dir, dir)); err != nil {
 		return "", err
 	}
 	for n := 1; ; n++ {
-		kept := filepath.Join(asideName, fmt.Sprintf("history-%s.%d", filepath.Base(name), n))
-		err := keepAs(filepath.Join(r.dir, name), filepath.Join(r.dir, kept))
+		kept := filepath.Join(asideName, fmt.Sprintf("%s.%d", base, n))
+		err := keep(filepath.Join(r.dir, kept))
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}

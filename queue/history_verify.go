@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -212,7 +211,7 @@ func (in *inspection) history(files []historyExtent) error {
 // historyFile reads one file; nil is one of a running queue that has become too
 // old meanwhile.
 func (in *inspection) historyFile(e historyExtent) (*historyReading, error) {
-	b, err := os.ReadFile(filepath.Join(in.dir, historyPath(e.number)))
+	b, err := readRegular(filepath.Join(in.dir, historyPath(e.number)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

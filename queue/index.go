@@ -44,7 +44,7 @@ func openIndex(dir string) (*bolt.DB, error) {
 	if err := removeFile(filepath.Join(dir, compactName)); err != nil { // of a compaction that a crash cut off
 		return nil, fmt.Errorf("open queue index: %w", err)
 	}
-	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		if err := mayBeNew(dir); err != nil {
 			return nil, fmt.Errorf("open queue index %s: %w", name, err)
 		}
@@ -57,11 +57,7 @@ func openIndex(dir string) (*bolt.DB, error) {
 	if err := checkPages(name); err != nil {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
 	}
-	var db *bolt.DB
-	err := guard(func() (err error) {
-		db, err = bolt.Open(name, 0o600, boltOptions())
-		return err
-	})
+	db, err := openBolt(name, boltOptions())
 	if err != nil {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
 	}
@@ -78,6 +74,14 @@ func openIndex(dir string) (*bolt.DB, error) {
 	return db, nil
 }
 
+func openBolt(name string, options *bolt.Options) (db *bolt.DB, err error) {
+	err = guard(func() (err error) {
+		db, err = bolt.Open(name, 0o600, options)
+		return err
+	})
+	return db, err
+}
+
 // mayBeNew refuses to begin with an empty index where there are messages: it
 // was there, then, and is lost.
 func mayBeNew(dir string) error {
@@ -85,7 +89,7 @@ func mayBeNew(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	contents, err := os.ReadDir(filepath.Join(dir, contentName))
+	contents, err := readDirectory(filepath.Join(dir, contentName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -98,7 +102,7 @@ func mayBeNew(dir string) error {
 // checkPages looks at the index before bbolt does: whether the file has every
 // page that it says it has, and whether those make sense that lead to others.
 func checkPages(name string) error {
-	f, err := os.Open(name)
+	f, err := openRegular(name, os.O_RDONLY)
 	if err != nil {
 		return err
 	}

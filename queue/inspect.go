@@ -71,7 +71,8 @@ type inspection struct {
 	pending        []story
 	spoilt         []historyExtent
 	historyDamages int64
-	noHistory      bool // it is no directory, or cannot be read
+	noHistory      bool     // it is no directory, or cannot be read
+	odd            []string // what is in the place of a file, or a directory
 }
 
 // known is what is known of one message.

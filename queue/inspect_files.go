@@ -13,10 +13,19 @@ import (
 	"slices"
 )
 
+// oddity notes what is in the place of a file, or of a directory. A repair moves
+// it out of the way.
+func (in *inspection) oddity(file string, reason error) {
+	in.odd = append(in.odd, file)
+	in.damage(Damage{File: file, Reason: reason.Error()}, nil)
+}
+
 // contents compares every content that has a file with its checksum.
 func (in *inspection) contents() error {
-	entries, err := os.ReadDir(filepath.Join(in.dir, contentName))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	entries, err := readDirectory(filepath.Join(in.dir, contentName))
+	if errors.Is(err, ErrDamaged) {
+		in.oddity(contentName, err)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	there := map[ID]bool{}
@@ -26,7 +35,10 @@ func (in *inspection) contents() error {
 			continue
 		}
 		there[id] = true
-		if k := in.known[id]; !k.message {
+		if odd := notRegular(filepath.Join(in.dir, contentPath(id))); odd != nil {
+			in.odd = append(in.odd, contentPath(id))
+			in.condemn(Damage{ID: id, File: contentPath(id), Reason: odd.Error()}, nil)
+		} else if k := in.known[id]; !k.message {
 			in.Orphans++
 		} else if k.file {
 			if err := in.content(id, k); err != nil {
@@ -46,7 +58,7 @@ func contentPath(id ID) string { return filepath.Join(contentName, id.String()) 
 
 // content looks at one file. One that has gone meanwhile went with its message.
 func (in *inspection) content(id ID, k known) error {
-	f, err := os.Open(filepath.Join(in.dir, contentPath(id)))
+	f, err := openRegular(filepath.Join(in.dir, contentPath(id)), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) && in.gone(id) {
 		return nil
 	}
@@ -105,8 +117,13 @@ func (in *inspection) journal() (*overlay, uint64, error) {
 		return nil, 0, err
 	}
 	v := vouched{applied: in.meta.applied, begun: in.meta.begun}
-	if v.mark, err = readMark(dir); errors.Is(err, ErrDamaged) {
-		in.damage(Damage{File: filepath.Join(journalName, markName), Reason: err.Error()}, nil)
+	mark := filepath.Join(journalName, markName)
+	if slices.Contains(in.odd, journalName) {
+		// nor is there anything in it
+	} else if odd := notRegular(filepath.Join(in.dir, mark)); odd != nil {
+		in.oddity(mark, odd)
+	} else if v.mark, err = readMark(dir); errors.Is(err, ErrDamaged) {
+		in.damage(Damage{File: mark, Reason: err.Error()}, nil)
 	} else if err != nil {
 		return nil, 0, err
 	}
@@ -145,26 +162,36 @@ func (in *inspection) missing(segment uint64) {
 // brought into the index; it counts when the index is not what it was then.
 func (in *inspection) segmentFiles(dir string) (map[uint64]string, error) {
 	all, err := segments(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, ErrDamaged) {
+		in.oddity(journalName, err)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	files := map[uint64]string{}
 	head := make([]byte, recordHead)
-	if f, err := os.Open(filepath.Join(dir, spareName)); err == nil {
+	f, err := openRegular(filepath.Join(dir, spareName), os.O_RDONLY)
+	if errors.Is(err, ErrDamaged) {
+		in.oddity(filepath.Join(journalName, spareName), err)
+	} else if err == nil {
 		if _, err := f.ReadAt(head, 0); err == nil && binary.BigEndian.Uint32(head) == recordMagic {
 			files[binary.BigEndian.Uint64(head[8:])] = spareName
 		}
 		f.Close()
 	}
 	for _, number := range all {
-		files[number] = segmentName(number)
+		name := segmentName(number)
+		if odd := notRegular(filepath.Join(dir, name)); odd != nil {
+			in.oddity(filepath.Join(journalName, name), odd)
+			continue
+		}
+		files[number] = name
 	}
 	return files, nil
 }
 
 // segment reads one segment into o, and goes on behind what is damaged.
 func (in *inspection) segment(file string, number uint64, newest bool, v vouched, o *overlay) error {
-	whole, err := os.ReadFile(filepath.Join(in.dir, journalName, file))
+	whole, err := readRegular(filepath.Join(in.dir, journalName, file))
 	if err != nil {
 		return fmt.Errorf("read journal: %w", err)
 	}

@@ -110,17 +110,17 @@ func (j *journal) begin(number uint64) error {
 	if err := os.Rename(filepath.Join(j.dir, spareName), name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("begin journal segment: %w", err)
 	}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openRegular(name, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return fmt.Errorf("begin journal segment: %w", err)
 	}
 	// Where space cannot be set aside, the file grows with each write.
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, j.space()); errors.Is(err, unix.ENOSPC) {
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, j.space()); noSpace(err) {
 		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
 	}
 	info, err := f.Stat()
 	if err == nil && j.mark == nil {
-		j.mark, err = os.OpenFile(filepath.Join(j.dir, markName), os.O_WRONLY|os.O_CREATE, 0o600)
+		j.mark, err = openRegular(filepath.Join(j.dir, markName), os.O_WRONLY|os.O_CREATE)
 	}
 	if err = errors.Join(err, j.disk.sync(f), j.disk.syncDir(j.dir)); err != nil {
 		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
@@ -153,7 +153,7 @@ func (j *journal) close() (err error) {
 
 // segments returns the numbers of the segments in dir, in order.
 func segments(dir string) ([]uint64, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := readDirectory(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +178,14 @@ func replay(dir string, v vouched, f func(changes []byte) error) (last uint64, e
 	if newest := v.newest(); newest > 0 && (len(all) == 0 || all[len(all)-1] < newest) {
 		return 0, fmt.Errorf("journal segment %d is %w: it is missing", newest, ErrDamaged)
 	}
+	if odd := notRegular(filepath.Join(dir, spareName)); odd != nil {
+		return 0, fmt.Errorf("read journal: %w", odd)
+	}
 	last = v.applied
 	for _, number := range all {
+		if odd := notRegular(filepath.Join(dir, segmentName(number))); odd != nil {
+			return 0, fmt.Errorf("journal segment %w", odd) // it would be used again, too
+		}
 		if number <= v.applied {
 			continue
 		}
@@ -199,7 +205,7 @@ func replay(dir string, v vouched, f func(changes []byte) error) (last uint64, e
 }
 
 func replaySegment(dir string, number uint64, v vouched, f func(changes []byte) error) (ended bool, err error) {
-	whole, err := os.ReadFile(filepath.Join(dir, segmentName(number)))
+	whole, err := readRegular(filepath.Join(dir, segmentName(number)))
 	if err != nil {
 		return false, fmt.Errorf("read journal: %w", err)
 	}

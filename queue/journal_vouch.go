@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -36,7 +35,7 @@ func (m journalMark) bytes() []byte {
 // readMark reads the mark; zero is none, as it is before the first commit, or
 // when it did not reach the disk.
 func readMark(dir string) (journalMark, error) {
-	b, err := os.ReadFile(filepath.Join(dir, markName))
+	b, err := readRegular(filepath.Join(dir, markName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return journalMark{}, fmt.Errorf("read journal: %w", err)
 	}

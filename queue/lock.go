@@ -33,27 +33,30 @@ func (e *InUseError) Error() string {
 // lockDir takes the directory for this process, at once or not at all. The
 // kernel gives the lock back when the process ends, however it ends.
 func lockDir(dir, holder string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	f, err := openRegular(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		var b [256]byte
-		n, _ := f.ReadAt(b[:], 0) // who holds it is a courtesy
-		f.Close()
-		return nil, &InUseError{Dir: dir, Holder: strings.TrimSpace(string(b[:n]))}
+	if err := flock(f, dir); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())
-	}
-	if err = errors.Join(f.Truncate(0), writeAt(f, holder+"\n")); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())
-	}
+	// Who has it is a courtesy, too, and a full disk has no room for it.
+	_ = f.Truncate(0)
+	_, _ = f.WriteAt([]byte(holder+"\n"), 0)
 	return f, nil
 }
 
-func writeAt(f *os.File, s string) error {
-	_, err := f.WriteAt([]byte(s), 0)
-	return err
+// flock locks an open file, and closes it when another process was quicker.
+func flock(f *os.File, dir string) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		var b [256]byte
+		n, _ := f.ReadAt(b[:], 0) // what it says is a courtesy
+		f.Close()
+		return &InUseError{Dir: dir, Holder: strings.TrimSpace(string(b[:n]))}
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())
+	}
+	return nil
 }

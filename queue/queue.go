@@ -107,9 +107,15 @@ type Options struct {
 	// MinFree is the free space in octets below which Room says that there
 	// is none.
 	MinFree int64
+	// Reserve is how much space is set aside on the disk, in octets, to be given
+	// up when it is full, so that the queue can go on and deliver; 0 means none.
+	Reserve int64
 	// History bounds what is kept of messages that have left; its zero value
 	// keeps nothing.
 	History HistoryOptions
+	// Look opens a queue on a read-only file system so that it can be looked at,
+	// without its history: every change fails with ErrReadOnly.
+	Look bool
 	// Log receives one line per outcome; nil discards them.
 	Log *slog.Logger
 	// Metrics counts; nil counts into nothing.
@@ -175,6 +181,7 @@ type Queue struct {
 	failOnce sync.Once
 	loaded   chan struct{} // closed when everything that was on disk is scheduled
 	ends     deadlines
+	ended    error // of changes once the committer has ended
 }
 
 // Open opens the queue in o.Dir, or makes a new one. It returns an
@@ -182,32 +189,28 @@ type Queue struct {
 // deliveries begin with Run.
 func Open(o Options) (*Queue, error) {
 	o.setDefaults()
-	if err := os.MkdirAll(filepath.Join(o.Dir, contentName), 0o700); err != nil {
+	if err := checkDirectory(o.Dir); err != nil {
+		return nil, err
+	}
+	if o.Look && readOnly(o.Dir) {
+		return openToLook(o)
+	}
+	if err := makeDirectory(filepath.Join(o.Dir, contentName)); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	lock, err := lockDir(o.Dir, fmt.Sprintf("pid %d, since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339)))
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{
-		opts: o, dir: o.Dir, log: o.Log, metrics: o.Metrics, lock: lock,
-		classes: newClasses(o.Classes, o.Retry, o.Log),
-		room:    room{dir: o.Dir},
-		ends:    newDeadlines(),
-		ops:     make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
-		failed: make(chan struct{}), loaded: make(chan struct{}),
-	}
-	for _, c := range q.classes.all {
-		q.metrics.AddClass(c.Name)
-	}
-	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
-	q.sched.pacer, _ = o.Deliverer.(Pacer)
+	q := newQueue(o, lock)
 	keep := o.History
 	keep.minFree, keep.lost = o.MinFree, func(n int) { q.metrics.HistoryLost.Add(float64(n)) }
 	if q.store, err = openStore(o.Dir, o.segment, o.disk, q.fail, keep, o.Log); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	q.store.minFree, q.store.compacted = o.MinFree, q.noteCompaction
+	q.store.reserve = newReserve(o.Dir, o.Reserve, o.Log)
+	q.store.reserve.adjust(2 * q.store.journal.space())
 	var snapshot *bolt.Tx
 	err = q.store.guard(func() (err error) {
 		if snapshot, err = q.store.db.Begin(false); err == nil {
@@ -230,6 +233,24 @@ func Open(o Options) (*Queue, error) {
 	go q.load(snapshot)
 	go q.maintain()
 	return q, nil
+}
+
+// newQueue returns a queue without its store.
+func newQueue(o Options, lock *os.File) *Queue {
+	q := &Queue{
+		opts: o, dir: o.Dir, log: o.Log, metrics: o.Metrics, lock: lock,
+		classes: newClasses(o.Classes, o.Retry, o.Log),
+		room:    room{dir: o.Dir},
+		ends:    newDeadlines(), ended: ErrClosed,
+		ops: make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
+		failed: make(chan struct{}), loaded: make(chan struct{}),
+	}
+	for _, c := range q.classes.all {
+		q.metrics.AddClass(c.Name)
+	}
+	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
+	q.sched.pacer, _ = o.Deliverer.(Pacer)
+	return q
 }
 
 // pruneHistory removes what has become too old, also when nothing is added.

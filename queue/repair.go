@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	bolt "go.etcd.io/bbolt"
@@ -36,6 +37,9 @@ type Repair struct {
 	// History is where the damaged files of the history are now, relative to the
 	// data directory. What could be read of them is still in the history.
 	History []string
+	// Odd are the things, relative to the data directory, that were in the place
+	// of a file or a directory, and had to move.
+	Odd []string
 }
 
 // RepairDir makes a queue of what can be read of the one in dir, which must be
@@ -84,6 +88,9 @@ type repair struct {
 }
 
 func (r *repair) rebuild(last uint64) error {
+	if err := r.moveOdd(); err != nil {
+		return err
+	}
 	name := filepath.Join(r.dir, indexName)
 	temp := name + ".repaired"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -105,6 +112,27 @@ func (r *repair) rebuild(last uint64) error {
 		return err
 	}
 	return r.finish(name, temp, last)
+}
+
+// moveOdd moves things to the side that are in the place of files: what they
+// should be is missing from then on, and as damaged as before.
+func (r *repair) moveOdd() error {
+	for _, name := range r.odd {
+		kept, err := r.beside(strings.ReplaceAll(name, string(filepath.Separator), "-"), func(kept string) error {
+			if _, err := os.Lstat(kept); err == nil {
+				return fs.ErrExist
+			}
+			return os.Rename(filepath.Join(r.dir, name), kept)
+		})
+		if err != nil {
+			return err
+		}
+		if err := syncDir(filepath.Join(r.dir, filepath.Dir(name))); err != nil {
+			return err
+		}
+		r.Odd = append(r.Odd, kept)
+	}
+	return nil
 }
 
 // fill writes what can be read, from what is surest to what is least, and then
@@ -160,7 +188,7 @@ func (r *repair) lastSegment(number uint64) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, segmentName(number)), os.O_WRONLY|os.O_CREATE, 0o600)
+	f, err := openRegular(filepath.Join(dir, segmentName(number)), os.O_WRONLY|os.O_CREATE)
 	if err != nil {
 		return err
 	}

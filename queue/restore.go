@@ -14,7 +14,7 @@ import (
 // trailers completes messages by what their content files say: those of which
 // something is damaged, and all when messages may be missing.
 func (r *repair) trailers() error {
-	entries, err := os.ReadDir(filepath.Join(r.dir, contentName))
+	entries, err := readDirectory(filepath.Join(r.dir, contentName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -36,7 +36,7 @@ func (r *repair) leftByJournal(id ID) bool {
 }
 
 func (r *repair) trailer(id ID) error {
-	f, err := os.Open(filepath.Join(r.dir, contentPath(id)))
+	f, err := openRegular(filepath.Join(r.dir, contentPath(id)), os.O_RDONLY)
 	if err != nil {
 		return err
 	}

@@ -145,7 +145,7 @@ func (r *repair) unreachable() error {
 	if !r.broken {
 		return nil
 	}
-	f, err := os.Open(filepath.Join(r.dir, indexName))
+	f, err := openRegular(filepath.Join(r.dir, indexName), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

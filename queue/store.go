@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,7 @@ type store struct {
 	identity identity
 	journal  *journal
 	history  *history
+	version  uint32       // of the index
 	reached  uint64       // the segment that the index has got to
 	changes  []byte       // the committer's, to be used again
 	counted  []classTally // the same
@@ -34,7 +34,8 @@ type store struct {
 	failed         func(error)      // is told of a checkpoint or a read that failed
 	broken         atomic.Bool      // bbolt stopped in the middle of something
 
-	path        string                 // of the index
+	path        string // of the index
+	reserve     *reserve
 	minFree     int64                  // what a compaction leaves free on the disk, in octets
 	compacting  *compaction            // the checkpoint's
 	compactNext atomic.Int64           // no compaction begins by itself before that time
@@ -46,9 +47,18 @@ type store struct {
 }
 
 // openStore opens the store in dir, and brings everything into the index
-// that the journal still has.
+// that the journal still has. When there is no space for that, it takes what was
+// set aside.
 func openStore(dir string, segment int64, on disk, failed func(error), keep HistoryOptions, log *slog.Logger) (*store, error) {
-	if err := os.MkdirAll(filepath.Join(dir, journalName), 0o700); err != nil {
+	s, err := tryOpenStore(dir, segment, on, failed, keep, log)
+	if noSpace(err) && newReserve(dir, 0, log).giveUp() {
+		return tryOpenStore(dir, segment, on, failed, keep, log)
+	}
+	return s, err
+}
+
+func tryOpenStore(dir string, segment int64, on disk, failed func(error), keep HistoryOptions, log *slog.Logger) (*store, error) {
+	if err := makeDirectory(filepath.Join(dir, journalName)); err != nil {
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
 	db, err := openIndex(dir)
@@ -56,15 +66,21 @@ func openStore(dir string, segment int64, on disk, failed func(error), keep Hist
 		return nil, err
 	}
 	db.AllocSize = int(segment) // a checkpoint brings in about as much
-	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment, disk: on}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed, history: &history{}}
-	s.path, s.compacted = filepath.Join(dir, indexName), func(Compacted, error) {}
-	s.copied = make(chan struct{}, 1)
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	close(s.checkpoint)
+	s := newStore(dir, db, segment, on, failed)
 	if err := s.recover(keep, log); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.journal.close(), s.history.close(), s.closeIndex())
 	}
 	return s, nil
+}
+
+func newStore(dir string, db *bolt.DB, segment int64, on disk, failed func(error)) *store {
+	s := &store{db: db, journal: &journal{dir: filepath.Join(dir, journalName), size: segment, disk: on}, active: newOverlay(), checkpoint: make(chan struct{}), failed: failed, history: &history{}}
+	s.path, s.compacted = filepath.Join(dir, indexName), func(Compacted, error) {}
+	s.reserve = &reserve{}
+	s.copied = make(chan struct{}, 1)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	close(s.checkpoint)
+	return s
 }
 
 func (s *store) recover(keep HistoryOptions, log *slog.Logger) error {
@@ -104,9 +120,9 @@ func (s *store) vouched(log *slog.Logger) (v vouched, err error) {
 	if err != nil {
 		return v, err
 	}
-	s.reached, s.identity = m.applied, m.identity
+	s.reached, s.identity, s.version = m.applied, m.identity, m.version
 	mark, err := readMark(s.journal.dir)
-	if errors.Is(err, ErrDamaged) { // nothing of the queue is in it
+	if errors.Is(err, ErrDamaged) && notRegular(filepath.Join(s.journal.dir, markName)) == nil { // nothing of the queue is in it
 		log.Error("how much of the journal was synced is not known, going on without", "error", err.Error())
 		err = nil
 	}

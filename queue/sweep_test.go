@@ -126,7 +126,7 @@ func TestEveryChangeFails(t *testing.T) {
 	t.Logf("%d changes; seed %d", total, seed)
 	kinds := map[string]int{}
 	for n := 1; n <= total; n++ {
-		for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EIO} {
+		for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
 			for _, ever := range []bool{false, true} {
 				if !all && random.IntN(20) > 0 {
 					continue
@@ -299,7 +299,7 @@ func sweepStopped(t *testing.T, disk *faultyDisk, base string, do func(dir strin
 		if os.Getenv("WAYPOST_TEST_SWEEP") != "all" && random.IntN(8) > 0 && n < total {
 			continue
 		}
-		for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EIO} {
+		for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
 			for _, ever := range []bool{false, true} {
 				runs++
 				if _, failed := once(n, errno, ever); failed {

@@ -149,9 +149,17 @@ func bringInTotals(tx *bolt.Tx, o *overlay) error {
 // loadTotals reads the totals that the index has. An index of an older version
 // has none, and one that was repaired may have none: they are counted then.
 func (s *store) loadTotals() error {
+	known, err := s.readTotals()
+	if err != nil || known {
+		return err
+	}
+	return s.db.Update(s.recount)
+}
+
+// readTotals reads them, and reports whether they are there and whole.
+func (s *store) readTotals() (known bool, err error) {
 	s.totals = map[string]tally{}
-	known := false
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err = s.db.View(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(bucketTotals)
 		if known = bucket != nil; !known {
 			return nil
@@ -166,13 +174,10 @@ func (s *store) loadTotals() error {
 			return nil
 		})
 	})
-	if err != nil || known {
-		return err
-	}
-	return s.db.Update(s.recount)
+	return known, err
 }
 
-// recount counts everything in the index. What is damaged does not count.
+// recount counts everything in the index, and writes that down.
 func (s *store) recount(tx *bolt.Tx) error {
 	if tx.Bucket(bucketTotals) != nil {
 		if err := tx.DeleteBucket(bucketTotals); err != nil {
@@ -182,8 +187,16 @@ func (s *store) recount(tx *bolt.Tx) error {
 	if _, err := tx.CreateBucket(bucketTotals); err != nil {
 		return err
 	}
-	found, last := newOverlay(), ID(0)
-	err := tx.Bucket(bucketDelivery).ForEach(func(key, value []byte) error {
+	found, err := countTotals(tx)
+	s.totals = found.totals
+	return errors.Join(err, bringInTotals(tx, found))
+}
+
+// countTotals counts everything in the index. What is damaged does not count.
+func countTotals(tx *bolt.Tx) (found *overlay, err error) {
+	last := ID(0)
+	found = newOverlay()
+	err = tx.Bucket(bucketDelivery).ForEach(func(key, value []byte) error {
 		k, ok := parseDeliveryKey(key)
 		d, err := decodeDelivery(k, value)
 		if !ok || err != nil {
@@ -197,8 +210,7 @@ func (s *store) recount(tx *bolt.Tx) error {
 		found.totals[d.Class] = found.totals[d.Class].plus(change)
 		return nil
 	})
-	s.totals = found.totals
-	return errors.Join(err, bringInTotals(tx, found))
+	return found, err
 }
 
 // Ready returns nil when messages can be taken, and else why not, in words that

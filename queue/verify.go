@@ -34,6 +34,12 @@ func lockStopped(dir, purpose string) (*os.File, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("open data directory: %w", err)
 	}
+	if err := checkDirectory(dir); err != nil {
+		return nil, err
+	}
+	if purpose == "verify" && readOnly(dir) {
+		return lockToLook(dir)
+	}
 	lock, err := lockDir(dir, fmt.Sprintf("pid %d, which does queue %s, since %s", os.Getpid(), purpose, time.Now().UTC().Format(time.RFC3339)))
 	if err != nil {
 		return nil, err
@@ -75,12 +81,17 @@ func (in *inspection) everything(stories []historyExtent) error {
 
 // open reads the first pages of the index.
 func (in *inspection) open() (*os.File, error) {
-	f, err := os.Open(filepath.Join(in.dir, indexName))
+	f, err := openRegular(filepath.Join(in.dir, indexName), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := mayBeNew(in.dir); err != nil {
 			in.broken = true
 			in.damage(Damage{File: indexName, Reason: err.Error()}, nil)
 		}
+		return nil, nil
+	}
+	if errors.Is(err, ErrDamaged) {
+		in.broken = true
+		in.oddity(indexName, err)
 		return nil, nil
 	}
 	if err != nil {
@@ -181,9 +192,13 @@ func (q *Queue) Verify(ctx context.Context, found func(Damage)) (Verification, e
 func (in *inspection) running(s *snapshot) error {
 	for number := s.applied + 1; number <= s.segment; number++ {
 		name := filepath.Join(in.dir, journalName, segmentName(number))
-		b, err := os.ReadFile(name)
+		b, err := readRegular(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // brought in meanwhile
+		}
+		if errors.Is(err, ErrDamaged) {
+			in.damage(Damage{File: filepath.Join(journalName, segmentName(number)), Reason: err.Error()}, nil)
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("verify: read journal: %w", err)

@@ -33,7 +33,7 @@ func OpenQueue(c *configs.Config, o Options) (q *queue.Queue, done func() error,
 	}
 	r := &Relay{config: c, log: o.Log, registry: prometheus.NewRegistry()}
 	r.metrics = metrics.New(r.registry)
-	if err := r.openQueue(); err != nil {
+	if err := r.openQueue(true); err != nil {
 		return nil, nil, errors.Join(err, r.close())
 	}
 	return r.queue, r.close, nil

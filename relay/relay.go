@@ -144,7 +144,7 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 	for _, p := range Check(c) {
 		r.log.Error("configuration", "problem", p.String())
 	}
-	err = errors.Join(r.openQueue(), r.openListeners())
+	err = errors.Join(r.openQueue(false), r.openListeners())
 	r.closeGiven()
 	if err != nil {
 		return nil, errors.Join(err, r.close())
@@ -153,8 +153,13 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 	return r, nil
 }
 
-// openQueue makes what moves messages out, and the queue that feeds it.
-func (r *Relay) openQueue() error {
+// reserve is what the queue sets aside for a full disk: the journal that a kill
+// leaves, which a start brings into the index, and another segment.
+const reserve = 64 << 20
+
+// openQueue makes what moves messages out, and the queue that feeds it. Who only
+// wants to look at it can have one that cannot be written.
+func (r *Relay) openQueue(look bool) error {
 	out, err := r.newOutbound(filepath.Join(r.config.DataDir, "mta-sts"))
 	if err != nil {
 		return err
@@ -166,7 +171,7 @@ func (r *Relay) openQueue() error {
 		Classes: queueClasses(r.config), ReportClass: reportClass(r.config), ReportTo: r.reportTo,
 		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: maxConnections,
 		TopDestinations: r.config.Metrics.TopDestinations, History: history(r.config.History),
-		MinFree: int64(r.config.Queue.MinFree), Log: r.log, Metrics: r.metrics,
+		MinFree: int64(r.config.Queue.MinFree), Reserve: reserve, Look: look, Log: r.log, Metrics: r.metrics,
 	})
 	r.outbound, r.queue = out, q
 	return err

@@ -64,7 +64,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.Is(err, queue.ErrStore):
 		return exitIO
-	case errors.Is(err, queue.ErrArchive):
+	case errors.Is(err, queue.ErrArchive) || errors.Is(err, queue.ErrDamaged):
 		return exitData
 	case errors.Is(err, fs.ErrPermission):
 		return exitPermission

@@ -32,7 +32,7 @@ func TestFailedSync(t *testing.T) {
 // after it, because the disk is full or broken.
 func TestFailedWrite(t *testing.T) {
 	binary := build(t)
-	for _, fault := range []string{"ENOSPC", "EIO"} {
+	for _, fault := range []string{"ENOSPC", "EDQUOT", "EIO"} {
 		for _, n := range []int{1, 2, 3, 5, 8, 13, 21, 34} {
 			t.Run(fmt.Sprintf("%s %d", fault, n), func(t *testing.T) {
 				if injected := failCalls(t, binary, "pwrite64", fault, n); injected == 0 {

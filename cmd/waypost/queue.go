@@ -97,5 +97,6 @@ func (q *queueProgram) directory() (string, error) {
 
 // dial connects to the waypost that runs with a data directory.
 func dial(dir string) (*control.Client, error) {
-	return control.Dial(filepath.Join(dir, relay.ControlSocket))
+	client, err := control.Dial(filepath.Join(dir, relay.ControlSocket))
+	return client, dataDirError(err)
 }

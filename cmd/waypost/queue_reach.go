@@ -91,8 +91,11 @@ func (q *queueProgram) open(ctx context.Context, c *configs.Config, work func(co
 		return err
 	}
 	opened, done, err := relay.OpenQueue(c, relay.Options{Log: newLogger(q.stderr, c.Log, logLevel(c.Log))})
-	if err != nil {
+	if errors.Is(err, relay.ErrNoQueue) {
 		return err
+	}
+	if err != nil {
+		return dataDirError(err)
 	}
 	return errors.Join(work(ctx, opened), done())
 }
@@ -105,11 +108,11 @@ func checkOwner(dir string, uid int) error {
 		return relay.ErrNoQueue
 	}
 	if err != nil {
-		return err
+		return dataDirError(err)
 	}
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
-	if owner == uid {
-		return nil
+	if f, err := queue.FileSystemOf(dir); owner == uid || err == nil && f.ReadOnly {
+		return nil // on a read-only one nothing is new
 	}
 	name := strconv.Itoa(owner)
 	if u, err := user.LookupId(name); err == nil {

@@ -39,6 +39,8 @@ type repaired struct {
 	OldIndex string   `json:"old_index,omitempty"`
 	File     string   `json:"set_aside_file,omitempty"`
 	History  []string `json:"set_aside_history,omitempty"`
+	// Odd are the things that were in the place of files.
+	Odd []string `json:"set_aside_odd,omitempty"`
 }
 
 func (q *queueProgram) verifyCommand() *cobra.Command {
@@ -136,13 +138,16 @@ func repairQueue(ctx context.Context, dir string, found func(control.Damage), ou
 		return dataDirError(err)
 	}
 	out.Verification = control.VerificationOf(r.Before)
-	out.Repair = &repaired{Messages: r.Messages, Recovered: texts(r.Recovered), Holds: r.Holds, SetAside: texts(r.SetAside), OldIndex: r.Index, File: r.Aside, History: r.History}
+	out.Repair = &repaired{Messages: r.Messages, Recovered: texts(r.Recovered), Holds: r.Holds, SetAside: texts(r.SetAside), OldIndex: r.Index, File: r.Aside, History: r.History, Odd: r.Odd}
 	return nil
 }
 
 // dataDirError finds the code for what kept a command from the files.
 func dataDirError(err error) error {
-	if errors.Is(err, queue.ErrFormat) || errors.Is(err, fs.ErrNotExist) {
+	if _, ok := errors.AsType[*control.NotRunningError](err); ok {
+		return err
+	}
+	if errors.Is(err, queue.ErrFormat) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return &codedError{exitConfig, err}
 	}
 	return err
@@ -187,6 +192,9 @@ func (q *queueProgram) printVerified(v *verified) error {
 		}
 		for _, name := range r.History {
 			line("a damaged file of the history is %s; what can be read of it is still in the history", name)
+		}
+		for _, name := range r.Odd {
+			line("what was in the place of a file is %s", smtp.Printable(name))
 		}
 		if r.OldIndex != "" {
 			line("the old index is %s; remove it when nobody needs it", r.OldIndex)

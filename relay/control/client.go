@@ -98,6 +98,8 @@ func (c *Client) dialError(err error) error {
 		return &NotRunningError{Dir: dir, Err: bare(err)}
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the data directory %s belongs to another user; run this as that user or as root: %w", dir, bare(err))
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("open data directory %s: %w", dir, bare(err))
 	default:
 		return fmt.Errorf("connect to the control socket %s: %w", c.path, bare(err))
 	}

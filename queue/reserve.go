@@ -1,0 +1,77 @@
+package queue
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// reserveName is a file in the directory of the journal that does nothing but
+// take space. It is given up when the disk is full: to deliver frees space, but
+// what came of it must be written down first.
+const reserveName = "reserve"
+
+// reserve is that file.
+type reserve struct {
+	name string
+	size int64 // in octets; 0 is none
+	log  *slog.Logger
+}
+
+func newReserve(dir string, size int64, log *slog.Logger) *reserve {
+	return &reserve{filepath.Join(dir, journalName, reserveName), size, log}
+}
+
+// adjust gives the reserve up when less than low is free on the disk, and sets
+// it aside, or does so again, when four times its size is.
+func (r *reserve) adjust(low int64) {
+	if r.size == 0 {
+		return
+	}
+	var fsys unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(r.name), &fsys); err != nil {
+		return // whoever writes next says more
+	}
+	free := int64(fsys.Bavail) * fsys.Bsize
+	info, err := os.Lstat(r.name)
+	held := err == nil && info.Size() == r.size
+	switch {
+	case held && free < low:
+		r.giveUp()
+	case !held && free >= 4*r.size:
+		if err := r.take(); err != nil {
+			r.log.Warn("no space set aside for when the disk is full", "error", err.Error())
+		}
+	}
+}
+
+// take makes the file. Where the file system cannot set space aside there is
+// none.
+func (r *reserve) take() error {
+	f, err := openRegular(r.name, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	err = unix.Fallocate(int(f.Fd()), 0, 0, r.size)
+	if err != nil {
+		err = errors.Join(err, os.Remove(r.name))
+	}
+	return errors.Join(err, f.Close())
+}
+
+// giveUp frees the space, and reports whether there was any.
+func (r *reserve) giveUp() bool {
+	if err := os.Remove(r.name); err != nil {
+		return false
+	}
+	r.log.Warn("the disk is full, and the space that was set aside for that is given up", "file", r.name)
+	return true
+}
+
+// noSpace reports whether a write failed because the disk is full, or a quota.
+func noSpace(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
