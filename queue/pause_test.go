@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +60,32 @@ func TestPauseThatAHostAskedFor(t *testing.T) {
 			t.Errorf("%d wait, %d reports, %d attempts", s.Messages, len(w.reported()), tried())
 		}
 	})
+}
+
+// TestJudgedAtOnce: what opens a destination and pauses it again, in one outcome,
+// lets nothing start in between.
+func TestJudgedAtOnce(t *testing.T) {
+	c := newClasses(nil, RetryPolicy{Intervals: []time.Duration{time.Hour}}, slog.New(slog.DiscardHandler))
+	s := newSchedule(c, 10, 10, 10)
+	d := s.destination("b.test")
+	f := d.flow(c.all[0], 0)
+	for range 3 {
+		f.items.push(item{due: 1, open: 1})
+	}
+	w := &worker{destination: d, flow: f, since: time.Now().Add(-time.Second)}
+	s.judge(w, Outcome{Pause: time.Hour}, func() float64 { return 0 })
+	if s.lines[proven].length+s.lines[unproven].length != 0 {
+		t.Error("what waits was lined up behind a pause")
+	}
+	s.judge(w, Outcome{}, nil)
+	if s.lines[unproven].length+s.lines[proven].length != 0 {
+		t.Error("an attempt from before the pause ended it")
+	}
+	w.since = time.Now().Add(time.Second)
+	s.judge(w, Outcome{}, nil)
+	if s.lines[proven].length == 0 {
+		t.Error("an attempt from after the pause did not end it")
+	}
 }
 
 // TestPauseEndedByOperator: who asks for an attempt gets it.
