@@ -52,6 +52,9 @@ type Relay struct {
 	// Expn lets the clients that may send to anywhere see the members of aliases,
 	// by EXPN. Default false.
 	Expn bool `toml:"expn"`
+	// DiscloseForwarding tells whoever may send to an alias where it leads.
+	// Default false.
+	DiscloseForwarding bool `toml:"disclose_forwarding"`
 	// Sign is whose mail is signed by DKIM: [SignTrusted], the default,
 	// [SignSubmission] or [SignNone].
 	Sign string `toml:"sign"`

@@ -38,8 +38,12 @@ func (v *validation) relay() {
 	if r.AliasesFile != "" {
 		_, err := v.files.Stat(r.AliasesFile)
 		v.check("relay.aliases_file", err)
-	} else if r.Expn {
-		v.warn("relay.expn", "shows nothing without relay.aliases_file")
+	} else {
+		for key, on := range map[string]bool{"relay.expn": r.Expn, "relay.disclose_forwarding": r.DiscloseForwarding} {
+			if on {
+				v.warn(key, "shows nothing without relay.aliases_file")
+			}
+		}
 	}
 	v.oneOf("relay.sign", r.Sign, SignTrusted, SignSubmission, SignNone)
 	if r.RecipientsFile != "" {

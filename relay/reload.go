@@ -130,7 +130,7 @@ func (r *Relay) build(c *configs.Config) ([]*door, error) {
 		Hostname: c.Hostname, Queue: r.queue, Rules: rules, Classes: policyClasses(c), Authenticator: users, Recipients: recipients,
 		MaxRecipients: c.Limits.Recipients, MaxHops: c.Limits.Hops, MaxOwnHops: c.Limits.OwnHops, ETRN: networks(c.Relay.ETRN), Log: r.log, Metrics: r.metrics,
 	}
-	options.Aliases, options.NamesKnown, options.Expand = aliases, namesKnown(c), c.Relay.Expn
+	options.Aliases, options.NamesKnown, options.Expand, options.Disclose = aliases, namesKnown(c), c.Relay.Expn, c.Relay.DiscloseForwarding
 	options.Reporter = &reporter{hostname: c.Hostname, keys: func() *dkim.Set { return keys }}
 	if c.Relay.Sign == configs.SignTrusted {
 		options.Signer = keys

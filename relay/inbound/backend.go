@@ -63,6 +63,8 @@ type Options struct {
 	NamesKnown bool
 	// Expand says that our own clients may see the members of aliases, by EXPN.
 	Expand bool
+	// Disclose says that whoever may send to an alias may know where it leads.
+	Disclose bool
 	// Reporter writes reports on aliases; nil writes none.
 	Reporter Reporter
 	// Signer signs the mail of clients that may send to anywhere; nil signs none.

@@ -160,8 +160,8 @@ func (s *session) Verify(mailbox string) error {
 	aliases := s.backend.Aliases.Table()
 	a, ok := aliases.Expand(path)
 	switch {
-	case ok && len(a.Members) == 1 && a.Members[0].Owner.IsNull():
-		return &gosmtp.SMTPError{Code: 251, EnhancedCode: gosmtp.EnhancedCode{2, 1, 5}, Message: "User not local; will forward to <" + a.Members[0].Path.String() + ">"}
+	case ok && forwarded(&a) != nil:
+		return forwarded(&a)
 	case ok:
 		return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 1, 5}, Message: "<" + path.String() + ">"}
 	case s.backend.Recipients != nil && s.backend.Rules.Relayed(path):
@@ -177,6 +177,15 @@ func (s *session) Verify(mailbox string) error {
 }
 
 var noSuchUser = &gosmtp.SMTPError{Code: 550, EnhancedCode: gosmtp.EnhancedCode{5, 1, 1}, Message: "No such user here"}
+
+// forwarded returns the reply that says where an alias leads (RFC 5321 §3.4), or
+// nil, where that is to no single address, or to one that no reply can have in it.
+func forwarded(a *alias.Alias) error {
+	if len(a.Members) != 1 || !a.Members[0].Owner.IsNull() || !a.Members[0].Path.ASCII() {
+		return nil
+	}
+	return &gosmtp.SMTPError{Code: 251, EnhancedCode: gosmtp.EnhancedCode{2, 1, 5}, Message: "User not local; will forward to <" + a.Members[0].Path.String() + ">"}
+}
 
 // MayExpand reports whether the client may use EXPN.
 func (s *session) MayExpand() bool { return s.backend.Expand && s.backend.Rules.Trusted(s.who()) }
