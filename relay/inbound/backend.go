@@ -41,7 +41,8 @@ type Options struct {
 	Queue    *queue.Queue
 	Rules    *policy.Rules
 	// Submission says that messages are new: they come from mail programs, and
-	// what these leave out is added (RFC 6409 §8).
+	// what these leave out is added (RFC 6409 §8). Only clients that we know may
+	// submit them.
 	Submission bool
 	// MaxRecipients is how many one message may have; 0 means 1000.
 	MaxRecipients int

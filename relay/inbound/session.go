@@ -74,12 +74,17 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 		// RFC 5321 §4.1.4: no nested MAIL.
 		return b.refuse(metrics.RefusedSequence, 503, gosmtp.EnhancedCode{5, 5, 1}, "A transaction is open already")
 	}
+	if err := s.submits(); err != nil {
+		return err
+	}
 	path, err := smtp.SplitPath(from, o.UTF8)
 	switch {
 	case errors.Is(err, smtp.ErrUTF8):
 		return b.refuse(metrics.RefusedSender, 553, gosmtp.EnhancedCode{5, 6, 7}, "Non-ASCII address without SMTPUTF8")
 	case err != nil:
 		return b.refuse(metrics.RefusedSender, 501, gosmtp.EnhancedCode{5, 1, 7}, "Bad sender address")
+	case s.unqualified(path):
+		return b.refuse(metrics.RefusedSender, 553, gosmtp.EnhancedCode{5, 1, 8}, "The sender's domain is no full name")
 	}
 	if d := b.Rules.Sender(s.who(), path); !d.Allowed {
 		return s.denied(metrics.RefusedSender, d, path, smtp.Path{})
@@ -118,6 +123,8 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 		return b.refuse(metrics.RefusedRecipient, 501, gosmtp.EnhancedCode{5, 1, 2}, "Bad recipient domain")
 	case err != nil || path.IsNull():
 		return b.refuse(metrics.RefusedRecipient, 501, gosmtp.EnhancedCode{5, 1, 3}, "Bad recipient address")
+	case s.unqualified(path):
+		return b.refuse(metrics.RefusedRecipient, 553, gosmtp.EnhancedCode{5, 1, 2}, "The recipient's domain is no full name")
 	}
 	if d := b.Rules.Relay(s.who(), path); !d.Allowed {
 		reason := metrics.RefusedRelay
@@ -142,6 +149,9 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	r := queue.Recipient{Path: path, Notify: notify(o.Notify), OriginalRecipient: originalRecipient(orcpt, o)}
 	if a, ok := b.Aliases.Table().Expand(path); ok {
 		s.expand(&r, &a)
+		if b.Disclose {
+			return forwarded(&a)
+		}
 		return nil
 	}
 	if b.Recipients != nil {

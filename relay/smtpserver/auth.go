@@ -23,9 +23,9 @@ const (
 )
 
 const (
-	// maxAuthLine is the longest line of an exchange, with its CRLF (RFC 4954
-	// §4: at least 12288 octets).
-	maxAuthLine = 12288
+	// maxAuthLine is the longest line of an exchange, with its CRLF: RFC 4954 §4
+	// asks for 12288 octets of base64.
+	maxAuthLine = 12288 + 2
 	// maxAuthFailures is how many attempts may fail in one session.
 	maxAuthFailures = 5
 )
