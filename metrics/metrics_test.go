@@ -312,6 +312,8 @@ func TestHistogramsAreNativeToo(t *testing.T) {
 	}
 }
 
+// I-13: names that are odd.
+//
 // TestNamedDestinations: nothing that a destination is called costs the scrape,
 // nor makes two series of one.
 func TestNamedDestinations(t *testing.T) {

@@ -58,6 +58,8 @@ func TestServeSaysWhyItEnded(t *testing.T) {
 	}
 }
 
+// slow.
+//
 // TestSlowClientsAreCutOff lets clients stall in virtual time.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	for _, tt := range []struct {
@@ -86,6 +88,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	}
 }
 
+// large.
 func TestLargeHeaderIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln, end := serveOnPipe(t, Handler(nil, nil))
@@ -99,6 +102,8 @@ func TestLargeHeaderIsRefused(t *testing.T) {
 	})
 }
 
+// many.
+//
 // TestConnectionsAreBounded opens one connection more than there may be.
 func TestConnectionsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

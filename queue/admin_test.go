@@ -648,6 +648,7 @@ func TestManyRecipientsAreSplit(t *testing.T) {
 	}
 }
 
+// L-02: what is a path is no ID.
 func TestIDs(t *testing.T) {
 	var s idSource
 	last := ID(0)

@@ -144,6 +144,8 @@ func TestReportsOnAliases(t *testing.T) {
 	}
 }
 
+// 5321-3.5-a 5321-7.3-a: a true answer or none.
+//
 // VRFY and EXPN tell our own clients about aliases, and strangers nothing.
 func TestVerifyAndExpand(t *testing.T) {
 	s, _ := startAliases(t, func(c *configs.Config) { c.Relay.Expn = true })
@@ -168,6 +170,29 @@ func TestVerifyAndExpand(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tc.line, text, tc.text)
 		}
 		s.cmd(stranger, tc.stranger, "%s", tc.line)
+	}
+}
+
+// 5321-3.4-a: who is behind an alias is told on request, and to nobody by default.
+func TestForwardingIsDisclosed(t *testing.T) {
+	for disclose, want := range map[bool][]int{true: {251, 250, 250, 250}, false: {250, 250, 250, 250}} {
+		s, sink := startAliases(t, func(c *configs.Config) { c.Relay.DiscloseForwarding = disclose })
+		c := s.dial("127.0.0.1")
+		s.cmd(c, 250, "MAIL FROM:<s@a.example>")
+		for i, to := range []string{"root", "staff", "list", "nobody"} {
+			text := s.cmd(c, want[i], "RCPT TO:<%s@relay.example>", to)
+			if told := strings.Contains(text, "b.example"); told != (want[i] == 251) {
+				t.Errorf("disclose %t: RCPT to %s: %q", disclose, to, text)
+			}
+		}
+		s.cmd(c, 250, "RSET")
+		s.cmd(c, 250, "MAIL FROM:<s@a.example>")
+		s.cmd(c, want[0], "RCPT TO:<root@relay.example>")
+		s.cmd(c, 354, "DATA")
+		s.cmd(c, 250, "Subject: hello\r\n\r\nHello.\r\n.")
+		if to := sink.Wait(1)[0].To[0]; to != "admin@b.example" {
+			t.Errorf("disclose %t: it went to %s", disclose, to)
+		}
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"waypost/relay/relaytest"
 )
 
+// not even to whoever reads along.
+//
 // TestLoginsAreNotTold has somebody read along in clients' sessions over TLS, who
 // learns how they log in and not with what, nor what they send.
 func TestLoginsAreNotTold(t *testing.T) {

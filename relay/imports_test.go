@@ -72,6 +72,7 @@ var noIO = map[string][]string{
 	"queue":          {"net", "github.com/emersion/go-smtp"},
 }
 
+// L-01 L-11: no shell, no SQL, no MIME file names.
 func TestImports(t *testing.T) {
 	root := ".."
 	seen := map[string]bool{}

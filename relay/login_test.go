@@ -144,6 +144,8 @@ func TestLoginsRelay(t *testing.T) {
 	}
 }
 
+// 6409-6.1-a A-11: in the envelope and in the header.
+//
 // What a message says of its author is held to the login where that is asked for,
 // however it is written (RFC 6409 §6.1).
 func TestAuthorsAreTheLogins(t *testing.T) {

@@ -57,6 +57,8 @@ func TestNoOpenRelay(t *testing.T) {
 	s.cmd(c, 503, "DATA")
 }
 
+// messages, recipients and octets.
+//
 // What a client may send is bounded, and it is told to come back.
 func TestRatesAreLimited(t *testing.T) {
 	s := start(t, 1, func(c *configs.Config) {

@@ -55,6 +55,8 @@ func (s *service) explained(to string, size int64) *control.ExplainedDecision {
 	return e.Recipients[0].Decision
 }
 
+// 5321-4.5.1-a: every domain has its postmaster.
+//
 // TestRecipientsFile: who is not in the file is refused, whoever asks, and the
 // file counts as it is now.
 func TestRecipientsFile(t *testing.T) {
@@ -127,6 +129,8 @@ func TestRecipientsAreVerified(t *testing.T) {
 	}
 }
 
+// 7505-b D-03: 556 for a domain without mail, 550 for one that is not there.
+//
 // TestUndeliverableIsRefused: what DNS and the next hop's limits say is said to the
 // client, where it is certain.
 func TestUndeliverableIsRefused(t *testing.T) {

@@ -162,6 +162,8 @@ func TestMessageGoesThrough(t *testing.T) {
 // TestReportReachesTheSender: a report goes to the reverse-path, from the null one.
 //
 // 5321-3.6.3-a 5321-6.1-b 1123-5.3.3-a
+//
+// 5321-4.1.1.4-c: what fails later is told by mail.
 func TestReportReachesTheSender(t *testing.T) {
 	sink := relaytest.NewSink(t, "127.0.0.5:0")
 	sink.OnRcpt("gone@b.example", "550 5.1.1 no such user")
@@ -185,6 +187,26 @@ func TestReportReachesTheSender(t *testing.T) {
 			t.Errorf("report lacks %q:\n%s", part, report.Content)
 		}
 	}
+}
+
+// 1047-a 5321-6.1-c: the client's last reply does not wait for the next hop, which
+// here says nothing at all.
+func TestReplyDoesNotWaitForDelivery(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s := start(t, 1, func(c *configs.Config) {
+		c.Routes = []configs.Route{{To: "*", Via: configs.Legs("smtp://" + silent.Addr().String()), TLS: configs.TLSNone}}
+	})
+	s.send("s@a.example", hello, "r@b.example")
+	s.send("s@a.example", hello, "q@b.example")
+	nc, err := silent.Accept() // the first is under way, and the replies have come
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
 }
 
 func TestStrangersMayNotRelay(t *testing.T) {

@@ -242,6 +242,8 @@ func TestReloadKeepsLoginsWithTheirRoutes(t *testing.T) {
 	}
 }
 
+// 5321-4.5.4.2-a 1123-5.3.1.2-a: somebody listens at all times.
+//
 // Connections come all the time while the configuration changes, and each of
 // them is greeted.
 func TestReloadTurnsNobodyAway(t *testing.T) {

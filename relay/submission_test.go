@@ -9,6 +9,8 @@ import (
 	"waypost/relay/relaytest"
 )
 
+// 6409-3.1-a 6409-8-a: at the one, and not at the other.
+//
 // A listener for submission completes a message, and one for relaying does not
 // (RFC 6409 §8, RFC 5321 §3.6.3).
 func TestSubmissionCompletesMessages(t *testing.T) {

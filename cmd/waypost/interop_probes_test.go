@@ -10,6 +10,8 @@ import (
 	"waypost/relay/relaytest"
 )
 
+// O-22: with the tools that attackers use.
+//
 // TestProbes has the tools that look for faults in mail hosts look at the
 // program: TLS by openssl, and nmap's scripts.
 func TestProbes(t *testing.T) {

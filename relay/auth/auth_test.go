@@ -97,6 +97,7 @@ func saslClient(t testing.TB, c sasl.Client) ([]byte, func([]byte) ([]byte, erro
 	return initial, c.Next
 }
 
+// these mechanisms and no others.
 func TestPlainAndLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, m := newAuth(t, "user:"+rfc7677)
@@ -142,6 +143,8 @@ func TestPlainAndLogin(t *testing.T) {
 	})
 }
 
+// later and later, and then not at all.
+//
 // Who fails is answered later and later, and then not any more; who succeeds
 // from elsewhere does not notice.
 func TestGuessing(t *testing.T) {

@@ -79,6 +79,7 @@ func TestHashRefuses(t *testing.T) {
 	}
 }
 
+// 73 octets, NUL, a megabyte.
 func TestPasswordsThatAreTooLongMatchNothing(t *testing.T) {
 	users, err := Parse([]byte("b:" + foreignBcrypt))
 	if err != nil {
@@ -130,6 +131,8 @@ func TestBadUsersFiles(t *testing.T) {
 	}
 }
 
+// the same work.
+//
 // The time that a name takes must not tell whether it exists. What is compared
 // is the work, not the clock: a busy machine has no say in it.
 func TestUnknownNamesAreWork(t *testing.T) {
@@ -269,6 +272,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// by address and by login.
 func TestGuard(t *testing.T) {
 	g, now := newGuard(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	bad, other, home := addr("192.0.2.1"), addr("192.0.2.2"), addr("198.51.100.1")

@@ -91,6 +91,8 @@ func TestCertificateFollowsName(t *testing.T) {
 	}
 }
 
+// T-20: renewed, and bad.
+//
 // The certificate is renewed on disk, then a broken key comes, then a good one.
 func TestCertificateFollowsItsFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -141,6 +143,7 @@ func TestCertificateFollowsItsFiles(t *testing.T) {
 	})
 }
 
+// 8314-4.1-a 3207-c T-15: no old versions and no weak ciphers, unless an operator asks for them.
 func TestProfiles(t *testing.T) {
 	s, err := Load([]Pair{write(t, t.TempDir(), relaytest.NewCA(t).Leaf("a.example"))}, Options{})
 	if err != nil {

@@ -129,6 +129,7 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// L-04: too much.
 func TestHugeHeaderIsRefused(t *testing.T) {
 	c, _ := connect(t, &fake{})
 	got := raw(t, c, "GET /v1/stats HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 2*8<<10)+"\r\n")

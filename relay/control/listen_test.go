@@ -31,6 +31,7 @@ func mustListen(t *testing.T, path string) net.Listener {
 	return ln
 }
 
+// L-04: who may connect at all.
 func TestSocketIsPrivateWhateverTheUmask(t *testing.T) {
 	for _, umask := range []int{0, 0o022, 0o777} {
 		path := socketPath(t)
@@ -138,6 +139,7 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+// L-04: other users.
 func TestStrangersAreTurnedAway(t *testing.T) {
 	path := socketPath(t)
 	ln := mustListen(t, path)

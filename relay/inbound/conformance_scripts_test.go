@@ -1,6 +1,9 @@
 package inbound
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // conformance is what the standards ask of a server, one dialogue for each
 // section.
@@ -17,17 +20,19 @@ var conformance = []script{
 		C: .
 		S: 250 2.0.0 OK, queued as
 		Q: 1`},
-	{"RFC 5321 §2.2.1 EHLO without HELO and HELO without EHLO", `RAW
+	{"5321-2.2.1-a EHLO without HELO and HELO without EHLO", `RAW
 		S: 220
 		C: HELO client.example
 		S: 250
 		C: EHLO client.example
 		S: 250-`},
-	{"RFC 5321 §2.2.2 keywords are registered ones", `RAW
+	{"5321-2.2.2-a 5321-4.1.1.1-c 1870-a keywords are registered ones, and all are there", `RAW
 		S: 220
 		C: EHLO client.example
-		S: 250-relay.example|250-PIPELINING|250-SIZE 1048576|250-8BITMIME|250-SMTPUTF8|250-DSN|250-CHUNKING|250-ENHANCEDSTATUSCODES|250-BINARYMIME|250-STARTTLS|250-AUTH PLAIN|250-DELIVERBY|250-MT-PRIORITY|250-FUTURERELEASE 3600 || 250-Hello // its own words and its own set`},
-	{"RFC 5321 §2.3.5 the argument of EHLO is a name or an address literal", `RAW
+		S: 250-relay.example|250-PIPELINING|250-SIZE 1048576|250-8BITMIME|250-SMTPUTF8|250-DSN|250-CHUNKING|250-ENHANCEDSTATUSCODES|250-BINARYMIME|250-STARTTLS|250-AUTH PLAIN|250-DELIVERBY|250-MT-PRIORITY|250-FUTURERELEASE 3600 || 250-Hello // its own words and its own set
+		C: EHLO again.example
+		S~ |250-LIMITS RCPTMAX=100|250-ETRN|250-VRFY|250 HELP || 250-Hello`},
+	{"5321-2.3.5-a 5321-4.1.4-b the argument of EHLO is a name or an address literal", `RAW
 		S: 220
 		C: EHLO [127.0.0.1]
 		S: 250-
@@ -37,21 +42,21 @@ var conformance = []script{
 		S: 501 5.5.4 || 250- // it does not look
 		C: EHLO
 		S: 501 5.5.4 || 501 5.5.2`},
-	{"RFC 5321 §2.3.5 postmaster needs no domain, in any case of letters", `
+	{"5321-2.3.5-b postmaster needs no domain, in any case of letters", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<postmaster>
 		S: 250 2.1.5 || 501 // its parser wants a domain
 		C: RCPT TO:<POSTmaster>
 		S: 250 2.1.5 || 501`},
-	{"RFC 5321 §2.3.8 nothing but CRLF ends a line", `
+	{"5321-2.3.8-a nothing but CRLF ends a line", `
 		C: "NOOP\n"
 		S: 500 5.5.2 || 250 // a bare LF will do
 		C: "NOOP \rNOOP\r\n"
 		S: 500 5.5.2 || 250
 		C: NOOP
 		S: 250`},
-	{"RFC 5321 §2.4 the case of a local part is kept", `
+	{"5321-2.4-a the case of a local part is kept", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<R@ok.example>
@@ -62,19 +67,33 @@ var conformance = []script{
 		S: 354
 		C: .
 		S: 250
-		Q: 1`},
-	{"RFC 5321 §2.4 octets over 127 need an extension", `
+		R: R@ok.example r@ok.example`},
+	{"5321-2.3.11-a what a local part means is its host's business", `
+		C: MAIL FROM:<s@a.example>
+		S: 250
+		C: RCPT TO:<r+tag@ok.example>
+		S: 250
+		C: RCPT TO:<r%x.example@ok.example>
+		S: 250
+		C: RCPT TO:<x.example!r@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: .
+		S: 250
+		R: r+tag@ok.example r%x.example@ok.example x.example!r@ok.example`},
+	{"5321-2.4-b 6531-b octets over 127 need an extension", `
 		C: MAIL FROM:<grå@a.example>
 		S: 553 5.6.7
 		C: NOOP
 		S: 250`},
-	{"RFC 5321 §3.1 the greeting names us first", `RAW
+	{"5321-3.1-a the greeting names us first", `RAW
 		S: 220 relay.example ESMTP`},
-	{"RFC 5321 §3.2 HELO has an answer of one line", `RAW
+	{"5321-3.2-a HELO has an answer of one line", `RAW
 		S: 220
 		C: HELO client.example
 		S: 250 relay.example || 250 2.0.0 Hello // its own words`},
-	{"RFC 5321 §3.3 MAIL begins a transaction and RSET ends it", `
+	{"5321-3.3-b 5321-3.3-c 5321-3.3-f MAIL begins a transaction and RSET ends it", `
 		C: MAIL FROM:<s@a.example>
 		S: 250 2.1.0 || 250 2.0.0 // its own codes
 		C: RCPT TO:<r@ok.example>
@@ -85,19 +104,46 @@ var conformance = []script{
 		S: 503 5.5.1 || 502 5.5.1 // 502 for what comes out of order
 		C: DATA
 		S: 503 5.5.1 || 502 5.5.1`},
-	{"RFC 5321 §3.3 DATA with no recipient is out of order", `
+	{"5321-3.3-a MAIL begins with nothing of the message before", `
+		C: MAIL FROM:<s@a.example> RET=HDRS ENVID=x
+		S: 250
+		C: RCPT TO:<r@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: .
+		S: 250
+		C: RCPT TO:<r@ok.example>
+		S: 503 || 502
+		C: MAIL FROM:<t@a.example>
+		S: 250
+		C: DATA
+		S: 503 || 502
+		C: RCPT TO:<q@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: .
+		S: 250
+		R: r@ok.example; q@ok.example`},
+	{"5321-3.3-c DATA with no recipient is out of order", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: DATA
 		S: 503 5.5.1 || 502 5.5.1`},
-	{"RFC 5321 §3.3 and §F.2 a source route is taken and dropped", `
+	{"5321-3.3-g 5321-F.2-a a source route is taken and dropped", `
 		C: MAIL FROM:<@x.example,@y.example:s@a.example>
 		S: 250
 		C: RCPT TO:<@x.example:r@ok.example>
 		S: 250
-		C: RCPT TO:<@-bad:r@ok.example>
-		S: 501 || 250 // it drops the route unread`},
-	{"RFC 5321 §3.3 odd content is no reason to refuse", `
+		C: RCPT TO:<@-bad:q@ok.example>
+		S: 501 || 250 // it drops the route unread
+		C: DATA
+		S: 354
+		C: .
+		S: 250
+		R: r@ok.example || r@ok.example q@ok.example`},
+	{"5321-3.3-e odd content is no reason to refuse", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -108,7 +154,24 @@ var conformance = []script{
 		C: .
 		S: 250
 		Q: 1`},
-	{"RFC 5321 §3.5 VRFY does not pretend to know", `
+	{"5321-3.3-e fields of resent mail may say what they like", `
+		C: MAIL FROM:<s@a.example>
+		S: 250
+		C: RCPT TO:<r@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: Resent-From: <other@else.example>
+		C: Resent-Sender: nobody
+		C: Resent-To: <else@else.example>
+		C: MIME-Version: 7
+		C: Content-Type: nonsense; boundary
+		C:
+		C: .
+		S: 250
+		H: Resent-From: <other@else.example>
+		H: Content-Type: nonsense; boundary`},
+	{"5321-3.5-a 5321-7.3-a VRFY does not pretend to know", `
 		C: VRFY postmaster
 		S: 252 2
 		C: VRFY <r@ok.example>
@@ -117,10 +180,10 @@ var conformance = []script{
 		S: 252 2
 		C: VRFY
 		S: 501 5.5.4 || 252 // it does not look`},
-	{"RFC 5321 §3.5.2 EXPN is not offered and not there", `
+	{"5321-3.5-a EXPN is not offered and not there", `
 		C: EXPN list
 		S: 502 5.5.1`},
-	{"RFC 5321 §3.7.2 odd trace fields are no reason to refuse", `
+	{"5321-3.7.2-a odd trace fields are no reason to refuse", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -132,19 +195,19 @@ var conformance = []script{
 		C:
 		C: .
 		S: 250`},
-	{"RFC 5321 §3.8 an unknown command does not end the session", `
+	{"5321-3.8-a an unknown command does not end the session", `
 		C: FOO
 		S: 500 5.5.1 || 501 5.5.2 // too short for its parser
 		C: NOOP
 		S: 250`},
-	{"RFC 5321 §4.1.1 verbs in any case, blanks at the end", `
+	{"5321-4.1.1-a 5321-4.1.1.1-b verbs in any case, blanks at the end", `
 		C: mAiL fRoM:<s@a.example>
 		S: 250
 		C: "RSET \r\n"
 		S: 250 || 501 // five octets are too long for a verb alone
 		C: "noop\t\r\n"
 		S: 250 || 501`},
-	{"RFC 5321 §4.1.1 no parameters where there are none", `
+	{"5321-4.1.1-a no parameters where there are none", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -157,14 +220,14 @@ var conformance = []script{
 		S: 501 5.5.4
 		C: DATA
 		S: 354`},
-	{"RFC 5321 §4.1.1.1 no mail before EHLO", `RAW
+	{"5321-3.3-f no mail before EHLO", `RAW
 		S: 220
 		C: MAIL FROM:<s@a.example>
 		S: 503 5.5.1 || 502 5.5.1`},
-	{"RFC 5321 §4.1.1.1 keywords in any case", `
+	{"5321-4.1.1.1-b parameters in any case", `
 		C: MAIL FROM:<s@a.example> size=1 Body=8bitMIME
 		S: 250`},
-	{"RFC 5321 §4.1.1.4 only CRLF . CRLF ends the content", `
+	{"5321-4.1.1.4-b only CRLF . CRLF ends the content", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -176,7 +239,7 @@ var conformance = []script{
 		C: NOOP
 		S: 250
 		Q: 0`},
-	{"RFC 5321 §4.1.1.5 RSET is always taken", `RAW
+	{"5321-4.1.1.5-a RSET is always taken", `RAW
 		S: 220
 		C: RSET
 		S: 250
@@ -184,28 +247,28 @@ var conformance = []script{
 		S: 250-
 		C: RSET
 		S: 250`},
-	{"RFC 5321 §4.1.1.8 HELP", `
+	{"5321-4.1.1.8-a HELP", `
 		C: HELP
 		S: 214-2.0.0 Commands: || 502 // it has none
 		C: HELP MAIL
 		S: 214 2.0.0 MAIL FROM:<path> || 502
 		C: HELP FOO
 		S: 504 5.5.4 || 502`},
-	{"RFC 5321 §4.1.1.9 NOOP ignores its parameter", `
+	{"5321-4.1.1.9-a NOOP ignores its parameter", `
 		C: NOOP anything at all
 		S: 250 2.0.0`},
-	{"RFC 5321 §4.1.1.10 QUIT is answered and then the connection closed", `
+	{"5321-4.1.1.10-a QUIT is answered and then the connection closed", `
 		C: QUIT
 		S: 221 2.0.0
 		S: closed`},
-	{"RFC 5321 §4.1.1.11 unknown parameters", `
+	{"5321-4.1.1.11-a unknown parameters", `
 		C: MAIL FROM:<s@a.example> FOO=1
 		S: 555 5.5.4 || 500 // its own code
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example> FOO
 		S: 555 5.5.4 || 500`},
-	{"RFC 5321 §4.1.2 no control characters in paths, and only names in domains", `
+	{"5321-4.1.2-a no control characters in paths, and only names in domains", `
 		C: "MAIL FROM:<s\x01@a.example>\r\n"
 		S: 500 5.5.2 || 501
 		C: MAIL FROM:<s@a_b.example>
@@ -218,7 +281,25 @@ var conformance = []script{
 		S: 501 5.1.8 || 501 5.1.7
 		C: MAIL FROM:<"s"@a.example>
 		S: 250`},
-	{"RFC 5321 §4.1.3 address literals", `
+	{"5321-4.1.2-b every way to quote a local part is the same mailbox", `
+		C: MAIL FROM:<s@a.example>
+		S: 250
+		C: RCPT TO:<r.x@ok.example>
+		S: 250
+		C: RCPT TO:<"r.x"@ok.example>
+		S: 250
+		C: RCPT TO:<"r\.\x"@ok.example>
+		S: 250
+		C: RCPT TO:<"a b"@ok.example>
+		S: 250
+		C: RCPT TO:<"a\ b"@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: .
+		S: 250
+		R: r.x@ok.example "a b"@ok.example`},
+	{"5321-4.1.3-a address literals", `
 		C: MAIL FROM:<s@[192.0.2.1]>
 		S: 250
 		C: RCPT TO:<r@[IPv6:2001:db8::1]>
@@ -226,8 +307,10 @@ var conformance = []script{
 		C: RCPT TO:<r@[192.0.2.300]>
 		S: 501 5.1.2
 		C: RCPT TO:<r@192.0.2.1>
+		S: 501 5.1.2
+		C: RCPT TO:<r@[tag:content]>
 		S: 501 5.1.2`},
-	{"RFC 5321 §4.1.4 EHLO resets, and a bad one changes nothing", `
+	{"5321-4.1.4-a 5321-4.1.4-b EHLO resets, and a bad one changes nothing", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -240,7 +323,14 @@ var conformance = []script{
 		S: 250-
 		C: DATA
 		S: 503 5.5.1`},
-	{"RFC 5321 §4.1.4 what is taken before EHLO", `RAW
+	{"5321-4.1.4-d 1123-5.2.5-a the name need not fit the address", `
+		C: EHLO mail.elsewhere.example
+		S: 250-
+		C: EHLO [192.0.2.99]
+		S: 250-
+		C: MAIL FROM:<s@a.example>
+		S: 250`},
+	{"5321-4.1.4-e what is taken before EHLO", `RAW
 		S: 220
 		C: NOOP
 		S: 250
@@ -252,14 +342,14 @@ var conformance = []script{
 		S: 502
 		C: RSET
 		S: 250`},
-	{"RFC 5321 §4.1.4 no MAIL within a transaction", `
+	{"5321-4.1.4-f no MAIL within a transaction", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: MAIL FROM:<t@a.example>
 		S: 503 5.5.1
 		C: RCPT TO:<r@ok.example>
 		S: 250`},
-	{"RFC 5321 §4.2.4 500 for what is unknown, 502 for what is not here", `
+	{"5321-4.2.4-a 500 for what is unknown, 502 for what is not here", `
 		C: SEND FROM:<s@a.example>
 		S: 502 5.5.1
 		C: SOML FROM:<s@a.example>
@@ -270,18 +360,70 @@ var conformance = []script{
 		S: 502 5.5.1 || - // after three errors it closes
 		C: XYZZY
 		S: 500 5.5.1`},
-	{"RFC 5321 §4.5.2 a dot that begins a line is taken off", `
+	{"5321-4.2.4-a what is offered is there", `OWN
+		C: VRFY x
+		S: 252
+		C: HELP
+		S: 214
+		C: ETRN x.example
+		S: 251
+		C: AUTH PLAIN
+		S: 334
+		C: *
+		S: 501
+		C: BDAT 0
+		S: 503
+		C: STARTTLS
+		S: 220`},
+	{"5321-4.2-d 5321-4.5.1-a the commands that every server has, and the same code on each line of a reply", `RAW
+		S: 220
+		C: EHLO client.example
+		S: 250-
+		C: HELP
+		S: 214- || 502
+		C: HELO client.example
+		S: 250
+		C: VRFY postmaster
+		S: 252
+		C: NOOP
+		S: 250
+		C: MAIL FROM:<s@a.example>
+		S: 250
+		C: RCPT TO:<postmaster@ok.example>
+		S: 250
+		C: RCPT TO:<postmaster@relay.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: .
+		S: 250
+		C: RSET
+		S: 250
+		C: QUIT
+		S: 221`},
+	{"5321-4.2.5-a what was answered by 4yz or 5yz is not delivered", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
 		S: 250
 		C: DATA
 		S: 354
-		C: "Subject: x\r\n\r\n..\r\n..x\r\n.y\r\n.\r\n"
+		C: "x\ry\r\n.\r\n"
+		S: 550
+		Q: 0`},
+	{"5321-4.5.2-a a dot that begins a line is taken off", `
+		C: MAIL FROM:<s@a.example>
 		S: 250
+		C: RCPT TO:<r@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: "Subject: x\r\n\r\n..\r\n..x\r\n.y\r\nblanks \t \r\n\x01\x7f\x80\xff\r\n.\r\n"
+		S: 250
+		H: "\r\n\r\n.\r\n.x\r\ny\r\nblanks \t \r\n\x01\x7f\x80\xff\r\n"
 		C: NOOP
 		S: 250`},
-	{"RFC 5321 §4.5.3.1 the sizes that every server takes", `
+	{"5321-4.5.3.1-a the sizes that every server takes", `
 		C: MAIL FROM:<` + strings.Repeat("l", 64) + `@` + strings.Repeat(strings.Repeat("d", 61)+".", 3) + `example>
 		S: 250
 		C: RCPT TO:<` + strings.Repeat("l", 64) + `@ok.example>
@@ -292,13 +434,25 @@ var conformance = []script{
 		S: 354
 		C: ` + strings.Repeat("x", 998) + `
 		C: .
-		S: 250`},
-	{"RFC 5321 §4.5.3.1.3 a path of 256 octets", `
+		S: 250
+		H: ` + strings.Repeat("x", 998) + `
+		Q: 1`},
+	{"5321-4.5.3.1-a 1123-5.3.8-a a content of 64 KiB", `
+		C: MAIL FROM:<s@a.example>
+		S: 250
+		C: RCPT TO:<r@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: "` + strings.Repeat(strings.Repeat("x", 62)+`\r\n`, 1024) + `.\r\n"
+		S: 250
+		Q: 1`},
+	{"5321-4.5.3.1-a a path of 256 octets", `
 		C: MAIL FROM:<l@` + strings.Repeat(strings.Repeat("d", 62)+".", 3) + strings.Repeat("e", 55) + `.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
 		S: 250`},
-	{"RFC 5321 §4.4 a relay does not look for Return-Path", `
+	{"5321-4.4-b a relay does not look for Return-Path", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -312,7 +466,7 @@ var conformance = []script{
 		S: 250
 		H: Return-Path: <x@y.example>
 		H: Return-Path: nonsense`},
-	{"RFC 5321 §4.2 one reply for each command, whatever it is", `
+	{"5321-4.2-a one reply for each command, whatever it is", `
 		C: "NOOP\r\nFOO\r\n\r\nMAIL\r\nRCPT TO:<>\r\nVRFY\r\nHELP\r\nNOOP x\r\nMAIL FROM:<s@a.example>\r\n"
 		S: 250 2.0.0
 		S: 500 || -
@@ -323,7 +477,7 @@ var conformance = []script{
 		S: 214
 		S: 250 2.0.0
 		S: 250 2.1.0`},
-	{"RFC 5321 §4.5.3.1.8 and §4.5.3.1.10 a hundred recipients, and 452 for more", `
+	{"5321-4.5.3.1.8-a 5321-4.5.3.1.10-a a hundred recipients, and 452 for more", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		` + hundred() + `
@@ -333,8 +487,9 @@ var conformance = []script{
 		S: 354
 		C: .
 		S: 250
+		R: ` + hundredPaths() + `
 		Q: 1`},
-	{"RFC 5321 §6.3 a message that loops is stopped", `
+	{"5321-6.3-a a message that loops is stopped", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -344,7 +499,7 @@ var conformance = []script{
 		C: "` + strings.Repeat(`Received: from x by y; z\r\n`, 101) + `\r\n.\r\n"
 		S: 554 5.4.6
 		Q: 0`},
-	{"RFC 1870 SIZE", `
+	{"1870-a SIZE", `
 		C: MAIL FROM:<s@a.example> SIZE=1048576
 		S: 250
 		C: RSET
@@ -359,7 +514,23 @@ var conformance = []script{
 		S: 552 5.3.4 || 501 // it reads 32 bits
 		C: MAIL FROM:<s@a.example> SIZE=x
 		S: 501 5.5.4`},
-	{"RFC 2034 and RFC 3463 an enhanced code of the same class on each line", `
+	{"1870-d the declared size does not end the content", `
+		C: MAIL FROM:<s@a.example> SIZE=5
+		S: 250
+		C: RCPT TO:<r@ok.example>
+		S: 250
+		C: DATA
+		S: 354
+		C: much more than five
+		C: .
+		S: 250
+		H: much more than five`},
+	{"1870-e 3461-5.4-a 4954-5-a all parameters at their longest", `
+		C: MAIL FROM:<` + strings.Repeat("l", 64) + `@a.example> SIZE=00000000000000000001 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=` + strings.Repeat("x", 100) + ` AUTH=` + strings.Repeat("x", 256) + `@` + strings.Repeat(strings.Repeat("d", 60)+".", 3) + `example BY=-999999999;NT MT-PRIORITY=-9
+		S: 250 || - // it has the last two on RCPT
+		C: RCPT TO:<` + strings.Repeat("l", 64) + `@ok.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;` + strings.Repeat("x", 493) + `
+		S: 250`},
+	{"2034-a 3463-a an enhanced code of the same class on each line", `
 		C: HELP
 		S: 214-2.0.0 Commands || 502
 		C: MAIL FROM:<>
@@ -368,7 +539,7 @@ var conformance = []script{
 		S: 501 5.1.2 || 501 5.1.2
 		C: RSET
 		S: 250 2`},
-	{"RFC 2920 replies to what comes together, in order", `
+	{"2920-3.2-a replies to what comes together, in order", `
 		C: "MAIL FROM:<s@a.example>\r\nRCPT TO:<r@ok.example>\r\nRCPT TO:<bad@-.example>\r\nDATA\r\n"
 		S: 250
 		S: 250
@@ -379,14 +550,14 @@ var conformance = []script{
 		S: 221
 		S: closed
 		Q: 1`},
-	{"RFC 2920 no 354 where no recipient was taken", `
+	{"2920-3.2-a no 354 where no recipient was taken", `
 		C: "MAIL FROM:<s@a.example>\r\nRCPT TO:<bad@-.example>\r\nDATA\r\n.\r\n"
 		S: 250
 		S: 501
 		S: 503 || 502
 		S: 500 || 501
 		Q: 0`},
-	{"RFC 6152 8BITMIME", `
+	{"6152-a 8BITMIME", `
 		C: MAIL FROM:<s@a.example> BODY=7BIT
 		S: 250
 		C: RSET
@@ -395,7 +566,7 @@ var conformance = []script{
 		S: 501 5.5.4
 		C: MAIL FROM:<s@a.example> BODY=8BITMIME BODY=7BIT
 		S: 501 5.5.4 || 250 // the last one counts`},
-	{"RFC 6531 SMTPUTF8", `
+	{"6531-a 6531-b SMTPUTF8", `
 		C: MAIL FROM:<grå@å.example> SMTPUTF8
 		S: 250
 		C: RCPT TO:<ré@å.example>
@@ -412,7 +583,7 @@ var conformance = []script{
 		S: 252
 		C: MAIL FROM:<s@a.example> SMTPUTF8=1
 		S: 501 5.5.4 || 250 // it does not look`},
-	{"RFC 3461 §4 and §5 the parameters of DSN", `
+	{"3461-4.1-a 3461-4.2-a 3461-4.3-a 3461-4.4-a 3461-4.5-a 3461-5.1-a the parameters of DSN", `
 		C: MAIL FROM:<s@a.example> RET=FULL ENVID=` + strings.Repeat("+41", 33) + `
 		S: 250
 		C: RCPT TO:<r@ok.example> NOTIFY=SUCCESS,failure,DELAY ORCPT=rfc822;` + strings.Repeat("x", 493) + `
@@ -433,14 +604,19 @@ var conformance = []script{
 		S: 501 5.5.4
 		C: MAIL FROM:<s@a.example> ENVID=` + strings.Repeat("x", 101) + `
 		S: 501 5.5.4 || 250 // it does not count`},
-	{"RFC 6533 §3 ORCPT in UTF-8", `
+	{"6531-d names in greetings are A-labels", `
+		C: EHLO grå.example
+		S: 501 5.5.4 || 250- // it does not look
+		C: EHLO xn--gr-zia.example
+		S: 250-`},
+	{"6533-a ORCPT in UTF-8", `
 		C: MAIL FROM:<s@a.example> SMTPUTF8
 		S: 250
 		C: RCPT TO:<r@ok.example> ORCPT=utf-8;ré@å.example
 		S: 250
 		C: RCPT TO:<q@ok.example> ORCPT=utf-8;r\x{E9}@a.example
 		S: 250`},
-	{"RFC 3030 chunks", `
+	{"3030-a 3030-c chunks", `
 		C: MAIL FROM:<s@a.example>
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -456,7 +632,7 @@ var conformance = []script{
 		S: 503 || 502
 		C: NOOP
 		S: 250`},
-	{"RFC 3030 §2 a chunk that is refused is read all the same", `
+	{"3030-b 3030-c 3030-d a chunk that is refused is read all the same", `
 		C: "BDAT 6\r\nQUIT\r\n"
 		S: 503 || 502
 		C: MAIL FROM:<s@a.example>
@@ -472,7 +648,7 @@ var conformance = []script{
 		C: RSET
 		S: 250
 		Q: 0`},
-	{"RFC 3030 §3 BINARYMIME goes by BDAT alone", `
+	{"3030-f BINARYMIME goes by BDAT alone", `
 		C: MAIL FROM:<s@a.example> BODY=BINARYMIME
 		S: 250
 		C: RCPT TO:<r@ok.example>
@@ -482,7 +658,7 @@ var conformance = []script{
 		C: "BDAT 3 LAST\r\n\n\x00\r"
 		S: 250
 		Q: 1`},
-	{"RFC 1985 ETRN", `OWN
+	{"1985-a ETRN", `OWN
 		C: ETRN ok.example
 		S: 251 2.0.0
 		C: ETRN
@@ -501,7 +677,7 @@ var conformance = []script{
 		S: 250
 		C: ETRN ok.example
 		S: 250 2.0.0`},
-	{"RFC 3207 STARTTLS", `
+	{"3207-a 5321-4.1.1-a STARTTLS", `
 		C: STARTTLS x
 		S: 501 5.5.4 || - // it takes this for STARTTLS
 		C: MAIL FROM:<s@a.example>
@@ -517,7 +693,7 @@ var conformance = []script{
 		S~ REQUIRETLS
 		C: STARTTLS
 		S: 503`},
-	{"RFC 4954 AUTH", `
+	{"4954-4-a 4954-4-b 4954-4-d 4954-4-e 4954-5-a 4954-6-a AUTH", `
 		C: AUTH
 		S: 501 5.5.4 || 502 // its own codes
 		C: AUTH FOO
@@ -542,13 +718,13 @@ var conformance = []script{
 		S: 235 2.7.0
 		C: AUTH PLAIN AHUAcA==
 		S: 503 5.5.1`},
-	{"RFC 4954 §4 no AUTH after HELO", `RAW
+	{"4954-4-a no AUTH after HELO", `RAW
 		S: 220
 		C: HELO client.example
 		S: 250
 		C: AUTH PLAIN AHUAcA==
 		S: 503 5.5.1 || 235 // it does not look`},
-	{"RFC 8689 REQUIRETLS needs TLS", `
+	{"8689-a T-18 REQUIRETLS needs TLS", `
 		C: MAIL FROM:<s@a.example> REQUIRETLS
 		S: 530 5.7.10 || 250 // it does not look
 		C: STARTTLS
@@ -558,7 +734,7 @@ var conformance = []script{
 		S~ REQUIRETLS
 		C: MAIL FROM:<s@a.example> REQUIRETLS
 		S: 250`},
-	{"RFC 2852 DELIVERBY", `
+	{"2852-a DELIVERBY", `
 		C: MAIL FROM:<s@a.example> BY=120;RT
 		S: 250 || 500 // it has BY on RCPT
 		C: RSET
@@ -567,28 +743,40 @@ var conformance = []script{
 		S: 501 5.5.4 || 500
 		C: MAIL FROM:<s@a.example> BY=-60;N
 		S: 250 || 500`},
-	{"RFC 6710 MT-PRIORITY", `
+	{"6710-a MT-PRIORITY", `
 		C: MAIL FROM:<s@a.example> MT-PRIORITY=10
 		S: 501 5.5.4 || 500 // it has it on RCPT
 		C: MAIL FROM:<s@a.example> MT-PRIORITY=-9
 		S: 250 || 500`},
-	{"RFC 4865 FUTURERELEASE", `OWN
+	{"4865-a FUTURERELEASE", `OWN
 		C: MAIL FROM:<s@a.example> HOLDFOR=3601
 		S: 554 5.5.4
 		C: MAIL FROM:<s@a.example> HOLDFOR=1 HOLDUNTIL=2030-01-01T00:00:00Z
 		S: 501 5.5.4
 		C: MAIL FROM:<s@a.example> HOLDFOR=3600
 		S: 250`},
-	{"RFC 9422 LIMITS", `OWNRAW
-		S: 220
+	{"9422-a LIMITS", `OWN
 		C: EHLO client.example
-		S~ |250-LIMITS RCPTMAX=100|`},
+		S~ |250-LIMITS RCPTMAX=100|
+		C: MAIL FROM:<s@a.example>
+		S: 250
+		` + hundred() + `
+		C: RCPT TO:<onemore@ok.example>
+		S: 452 4.5.3`},
 }
 
 func hundred() string {
 	var b strings.Builder
-	for i := range 100 {
-		b.WriteString("C: RCPT TO:<r" + string(rune('a'+i/10)) + string(rune('a'+i%10)) + "@ok.example>\nS: 250\n")
+	for path := range strings.FieldsSeq(hundredPaths()) {
+		b.WriteString("C: RCPT TO:<" + path + ">\nS: 250\n")
 	}
 	return b.String()
+}
+
+func hundredPaths() string {
+	var b strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&b, " r%d@ok.example", i)
+	}
+	return b.String()[1:]
 }

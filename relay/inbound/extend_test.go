@@ -26,6 +26,8 @@ func withExtensions(t *testing.T) {
 	}
 }
 
+// 3030-f: every octet is kept.
+//
 // What the extensions ask for is in the envelope, and the binary content is
 // kept as it came.
 func TestExtensionsReachTheQueue(t *testing.T) {
@@ -56,6 +58,8 @@ func TestExtensionsReachTheQueue(t *testing.T) {
 	}
 }
 
+// 6710-a: the priority that is granted is in the reply.
+//
 // RFC 6710: a stranger's message goes no faster than others, and may go slower.
 func TestStrangersDoNotOvertake(t *testing.T) {
 	withExtensions(t)
@@ -67,6 +71,7 @@ func TestStrangersDoNotOvertake(t *testing.T) {
 	c.say("MAIL FROM:<s@a.example> MT-PRIORITY=-4", "250 2.1.0")
 }
 
+// 1985-a 6409-7-a: by domain, for those who may, and not on submission.
 func TestETRN(t *testing.T) {
 	b, _ := newBackend(t, func(o *Options) { o.ETRN = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} }, 0)
 	c := dial(t, "own", b, "127.0.0.1")

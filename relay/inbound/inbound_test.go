@@ -196,6 +196,8 @@ func TestBothEngines(t *testing.T) {
 	}
 }
 
+// 5321-2.3.11-a 5321-4.1.2-b I-02 I-03: canonical form and no other meaning.
+//
 // What a quoted local part holds stays in it, whichever engine unquoted it.
 func TestQuotedLocalPartsStayWhole(t *testing.T) {
 	for engine := range engines {
@@ -220,6 +222,9 @@ func TestQuotedLocalPartsStayWhole(t *testing.T) {
 	}
 }
 
+// 6152-a: with all eight bits.
+//
+// 5321-3.6.3-b 5321-7.2-a: nothing is changed but for the trace, and no header names the recipients.
 func TestMessageIsKeptWhole(t *testing.T) {
 	for engine := range engines {
 		t.Run(engine, func(t *testing.T) {
@@ -255,6 +260,7 @@ func TestMessageIsKeptWhole(t *testing.T) {
 	}
 }
 
+// D-10: a hundred hops and one more.
 func TestContentThatIsRefused(t *testing.T) {
 	hops := func(n int) string { return strings.Repeat("Received: from x by y; z\r\n", n) }
 	for _, tc := range []struct{ name, content, want string }{
@@ -287,6 +293,8 @@ func TestContentThatIsRefused(t *testing.T) {
 	}
 }
 
+// 5321-4.1.1.4-c: content is answered, whatever becomes of it.
+//
 // A fault of ours is never the client's (RFC 5321 §4.2.1): it may come again.
 func TestFaultOfOurs(t *testing.T) {
 	dir := t.TempDir()
@@ -306,6 +314,7 @@ func TestFaultOfOurs(t *testing.T) {
 	c.say("Subject: x\r\n\r\n"+strings.Repeat(strings.Repeat("y", 70)+"\r\n", 2000)+".", "451 4.3.0")
 }
 
+// 1870-a 1870-b: no room is 452.
 func TestLimitsAndRoom(t *testing.T) {
 	b, _ := newBackend(t, func(o *Options) { o.MaxRecipients = 100 }, 0)
 	c := dial(t, "own", b, "127.0.0.1")
@@ -321,6 +330,8 @@ func TestLimitsAndRoom(t *testing.T) {
 	c.say("MAIL FROM:<s@a.example>", "452 4.3.1")
 }
 
+// 5321-4.1.1.10-a: what was not finished is dropped.
+//
 // A connection that ends within a message leaves nothing behind.
 func TestAbortedMessageIsForgotten(t *testing.T) {
 	for _, how := range []string{"DATA\r\n", "BDAT 200000\r\n"} {

@@ -14,6 +14,7 @@ func testDate() time.Time {
 	return time.Date(2026, time.March, 4, 5, 6, 7, 0, time.FixedZone("", -(3*60+30)*60))
 }
 
+// 5321-F.4-a: years have four digits.
 func TestDate(t *testing.T) {
 	for want, at := range map[string]time.Time{
 		"Wed, 4 Mar 2026 05:06:07 -0330":  testDate(),
@@ -29,6 +30,7 @@ func TestDate(t *testing.T) {
 	}
 }
 
+// 5321-4.4-a 1123-5.2.8-a 8314-4.1-a: who, by whom, how, which, for whom and when.
 func TestReceived(t *testing.T) {
 	full := Received{
 		Hello: "client.example.net", Client: netip.MustParseAddr("192.0.2.7"), ClientName: "host7.example.net",
@@ -113,6 +115,7 @@ func TestReceived(t *testing.T) {
 	}
 }
 
+// 3848-a 6531-f: the words for how a message came.
 func TestProtocol(t *testing.T) {
 	for _, tt := range []struct {
 		extended, tls, auth, utf8 bool
@@ -133,6 +136,8 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
+// I-16: whatever a peer says.
+//
 // FuzzReceived: whatever a peer says, the field stays one field, its clauses
 // stay where they are, and no line is over the limit.
 func FuzzReceived(f *testing.F) {

@@ -37,6 +37,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
+// what counts, and for whom.
 func TestLimits(t *testing.T) {
 	limits := []Limit{
 		{Subject: ByClient, Unit: Messages, Max: 3, Window: time.Minute, Key: "limits.messages_per_client"},

@@ -7,6 +7,7 @@ import (
 	"waypost/relay/smtp"
 )
 
+// 2505-a: by address, login, certificate and recipient.
 func TestRelay(t *testing.T) {
 	rules := &Rules{
 		Hostname: "relay.example",
@@ -86,6 +87,7 @@ func TestLoginsRelay(t *testing.T) {
 	}
 }
 
+// 6409-6.1-a A-11: whose address it is.
 func TestSender(t *testing.T) {
 	rules := &Rules{Logins: []Login{
 		{Name: "*", Senders: []string{"{login}", "shared@ok.example"}},

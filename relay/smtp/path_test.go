@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
+// also what is far too long.
 func TestParsePath(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	for _, tc := range []struct {
@@ -112,6 +113,8 @@ func TestDomainKey(t *testing.T) {
 	}
 }
 
+// I-03: for whatever local part.
+//
 // What is written parses again, to the same meaning, whatever stands in the
 // local part, and nothing of it ends up behind the path.
 func TestPathRoundTrip(t *testing.T) {

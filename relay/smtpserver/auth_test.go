@@ -56,7 +56,7 @@ func mechanisms() map[string]func() sasl.Server {
 		"BROKEN": func() sasl.Server { return &steps{failure: errors.New("open /etc/secret: no")} },
 		"STRICT": func() sasl.Server { return &steps{failure: sasl.ErrUnexpectedClientResponse} },
 		"BIG": func() sasl.Server {
-			return &steps{challenges: []string{"big"}, wants: []string{strings.Repeat("x", 9210)}}
+			return &steps{challenges: []string{"big"}, wants: []string{strings.Repeat("x", 9216)}}
 		},
 	}
 }
@@ -75,25 +75,25 @@ func TestAuth(t *testing.T) {
 		{"initial response", good, []string{"235 2.7.0"}},
 		{"lower case", "auth plain " + b64("\x00u\x00p") + "\r\n", []string{"235 2.7.0"}},
 		{"without initial response", "AUTH PLAIN\r\n" + b64("\x00u\x00p") + "\r\n", []string{"334 ", "235 2.7.0"}},
-		{"wrong password", "AUTH PLAIN " + b64("\x00u\x00q") + "\r\nNOOP\r\n", []string{"535 5.7.8", "250"}},
+		{"4954-6-a wrong password", "AUTH PLAIN " + b64("\x00u\x00q") + "\r\nNOOP\r\n", []string{"535 5.7.8", "250"}},
 		{"two challenges", "AUTH TWO\r\n" + b64("1") + "\r\n\r\n", []string{"334 b25l", "334 ", "235"}},
-		{"empty initial response", "AUTH TWO =\r\nNOOP\r\n", []string{"535", "250"}},
+		{"4954-4-f empty initial response", "AUTH TWO =\r\nNOOP\r\n", []string{"535", "250"}},
 		{"challenge with the end", "AUTH FINAL\r\n\r\nNOOP\r\n", []string{"334 " + b64("v=proof"), "235", "250"}},
-		{"cancelled", "AUTH PLAIN\r\n*\r\nNOOP\r\n", []string{"334", "501 5.7.0", "250"}},
-		{"bad base64", "AUTH PLAIN ====\r\nAUTH PLAIN\r\n!\r\nAUTH PLAIN a\r\nNOOP\r\n", []string{"501 5.5.2", "334", "501 5.5.2", "501 5.5.2", "250"}},
-		{"mechanism unknown", "AUTH FOO\r\nAUTH\r\n", []string{"504 5.5.4", "501 5.5.4"}},
-		{"twice", good + good + "EHLO again.example\r\n" + good, []string{"235", "503 5.5.1", "250-", "503 5.5.1"}},
-		{"in a transaction", "MAIL FROM:<s@a.example>\r\n" + good, []string{"250", "503 5.5.1"}},
-		{"after HELO", "HELO x\r\n" + good, []string{"250 ", "503 5.5.1"}},
-		{"our fault", "AUTH BROKEN\r\nNOOP\r\n", []string{"454 4.7.0 Temporary", "250"}},
+		{"4954-4-d A-04 cancelled", "AUTH PLAIN\r\n*\r\nNOOP\r\n", []string{"334", "501 5.7.0", "250"}},
+		{"4954-4-e A-04 bad base64", "AUTH PLAIN ====\r\nAUTH PLAIN\r\n!\r\nAUTH PLAIN a\r\nNOOP\r\n", []string{"501 5.5.2", "334", "501 5.5.2", "501 5.5.2", "250"}},
+		{"4954-6-a A-04 mechanism unknown", "AUTH FOO\r\nAUTH\r\n", []string{"504 5.5.4", "501 5.5.4"}},
+		{"4954-4-a A-06 twice", good + good + "EHLO again.example\r\n" + good, []string{"235", "503 5.5.1", "250-", "503 5.5.1"}},
+		{"4954-4-a A-06 in a transaction", "MAIL FROM:<s@a.example>\r\n" + good, []string{"250", "503 5.5.1"}},
+		{"4954-4-a after HELO", "HELO x\r\n" + good, []string{"250 ", "503 5.5.1"}},
+		{"4954-6-a our fault", "AUTH BROKEN\r\nNOOP\r\n", []string{"454 4.7.0 Temporary", "250"}},
 		{"unexpected response", "AUTH STRICT\r\nNOOP\r\n", []string{"501 5.5.2", "250"}},
-		{"longest line", "AUTH BIG\r\n" + b64(strings.Repeat("x", 9210)) + "\r\nNOOP\r\n", []string{"334", "235", "250"}},
-		{"line too long", "AUTH BIG\r\n" + strings.Repeat("x", maxAuthLine) + "\r\nNOOP\r\n", []string{"334", "500 5.5.6", "250"}},
+		{"4954-4-c A-05 longest line", "AUTH BIG\r\n" + b64(strings.Repeat("x", 9216)) + "\r\nNOOP\r\n", []string{"334", "235", "250"}},
+		{"4954-4-c A-05 line too long", "AUTH BIG\r\n" + strings.Repeat("x", 12289) + "\r\nNOOP\r\n", []string{"334", "500 5.5.6", "250"}},
 		{"line end", "AUTH PLAIN\r\nAA==\nNOOP\r\n", []string{"334", "500 5.5.2", "250"}},
-		{"mail auth", "MAIL FROM:<s@a.example> AUTH=<>\r\nRSET\r\nMAIL FROM:<s@a.example> AUTH=e+3Dmc2@example.com\r\n", []string{"250", "250", "250"}},
-		{"mail auth with a line end in it", "MAIL FROM:<s@a.example> AUTH=a+0D+0Ab@x\r\nMAIL FROM:<s@a.example> AUTH=a\r\nMAIL FROM:<s@a.example> AUTH=\r\n",
+		{"4954-5-a mail auth", "MAIL FROM:<s@a.example> AUTH=<>\r\nRSET\r\nMAIL FROM:<s@a.example> AUTH=e+3Dmc2@example.com\r\n", []string{"250", "250", "250"}},
+		{"I-04 mail auth with a line end in it", "MAIL FROM:<s@a.example> AUTH=a+0D+0Ab@x\r\nMAIL FROM:<s@a.example> AUTH=a\r\nMAIL FROM:<s@a.example> AUTH=\r\n",
 			[]string{"501 5.5.4", "501 5.5.4", "501 5.5.4"}},
-		{"failures", strings.Repeat("AUTH PLAIN "+b64("\x00u\x00q")+"\r\n", 5), []string{"535", "535", "535", "535", "535", "421 4.7.0", "closed"}},
+		{"A-02 failures", strings.Repeat("AUTH PLAIN "+b64("\x00u\x00q")+"\r\n", 5), []string{"535", "535", "535", "535", "535", "421 4.7.0", "closed"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, address := start(t, &memory{mechanisms: mechanisms()}, withAuth)
@@ -104,6 +104,8 @@ func TestAuth(t *testing.T) {
 	}
 }
 
+// nothing is carried over.
+//
 // An exchange that was cancelled leaves nothing to the next one.
 func TestAuthStartsAnew(t *testing.T) {
 	_, address := start(t, &memory{mechanisms: mechanisms()}, withAuth)
@@ -124,7 +126,7 @@ func TestAuthOffered(t *testing.T) {
 		want         string // of AUTH
 	}{
 		{"none", AuthNone, true, true, "502 5.5.1"},
-		{"in clear", AuthOptional, false, false, "538 5.7.11"},
+		{"4954-4-b 8314-4.2-a A-01 in clear", AuthOptional, false, false, "538 5.7.11"},
 		{"in clear, allowed", AuthOptional, true, false, "235"},
 		{"under TLS", AuthOptional, false, true, "235"},
 	} {
@@ -154,6 +156,7 @@ func TestAuthOffered(t *testing.T) {
 	}
 }
 
+// 4954-6-a 6409-4.3-a: 530 to whoever has not logged in.
 func TestAuthRequired(t *testing.T) {
 	secure := withTLS(t, TLSOffered)
 	_, address := start(t, &memory{mechanisms: mechanisms()}, func(o *Options) {
@@ -168,6 +171,8 @@ func TestAuthRequired(t *testing.T) {
 	c.expect("250-", "530 5.7.0", "235", "250", "250", "250", "250-", "250", "250")
 }
 
+// 3207-a O-18: AUTH in clear counts for nothing under TLS.
+//
 // TLS takes everything back that was known before (RFC 3207 §4.2).
 func TestStartTLSForgetsAuth(t *testing.T) {
 	secure := withTLS(t, TLSOffered)

@@ -53,6 +53,8 @@ func TestConnectionsByNetwork(t *testing.T) {
 	}
 }
 
+// the whole listener.
+//
 // A flood is told to come back, and begins no session.
 func TestFlood(t *testing.T) {
 	server, address := start(t, &memory{}, func(o *Options) { o.Connections = NewConnections(ConnectionLimits{Total: 1}) })

@@ -13,6 +13,8 @@ import (
 
 const smuggled = "MAIL FROM:<evil@x.example>\r\nRCPT TO:<v@ok.example>\r\nDATA\r\nS\r\n"
 
+// 5321-4.1.1.4-b 5321-2.3.8-a: the framing of it.
+//
 // None of these sequences ends a message, so what follows is never taken for
 // commands. Only CRLF . CRLF does. The bare CR or LF in each is there for the
 // backend to see and refuse.
@@ -42,6 +44,7 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
+// 5321-4.5.2-a S-12 S-13 S-15: what is content, and where it ends.
 func TestFraming(t *testing.T) {
 	for _, tc := range []struct{ name, body, want string }{
 		{"empty", ".\r\n", ""},
@@ -66,6 +69,8 @@ func TestFraming(t *testing.T) {
 	}
 }
 
+// 3030-a S-16: the framing of it.
+//
 // A BDAT body is opaque: no sequence in it ends anything (RFC 3030 §2).
 func TestChunksAreOpaque(t *testing.T) {
 	body := "Subject: x\r\n\r\n.\r\n..\r\n" + smuggled + ".\r\nno end"
@@ -120,6 +125,7 @@ func readDots(t testing.TB, r io.Reader, asWriter bool) (text, rest string, err 
 	return b.String(), left + string(more), nil
 }
 
+// S-14: in whatever pieces it comes.
 func TestEndIsFoundWhereverItIsCut(t *testing.T) {
 	for at := range 40 {
 		for _, size := range []int{4096, 32768, contentBuffer} {

@@ -15,6 +15,8 @@ func withAll(o *Options) {
 	o.MaxRecipients, o.MaxMessages = 1000, 3
 }
 
+// 5321-2.2.2-a 5321-4.1.1.1-c: no more and no less.
+//
 // What is offered is what the session can have.
 func TestKeywordsOfExtensions(t *testing.T) {
 	secure := withTLS(t, TLSOffered)
@@ -44,6 +46,8 @@ func TestKeywordsOfExtensions(t *testing.T) {
 	c.expect("250", "250", "501 5.5.4")
 }
 
+// 2852-a 4865-a 6710-a 8689-a 3030-f: the grammar of each.
+//
 // Each row is one MAIL, with every extension on or none.
 func TestMailParameters(t *testing.T) {
 	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format("2006-01-02T15:04:05Z") }
@@ -78,6 +82,8 @@ func TestMailParameters(t *testing.T) {
 	}
 }
 
+// 2852-a: the least time.
+//
 // A server may say how much time it needs at least (RFC 2852 §4).
 func TestLeastTimeToDeliver(t *testing.T) {
 	_, address := start(t, &memory{}, func(o *Options) {
@@ -122,6 +128,8 @@ func TestBackendIsToldOfExtensions(t *testing.T) {
 	}
 }
 
+// 9422-a: MAILMAX is kept.
+//
 // RFC 9422: a session that has had its number is ended.
 func TestMaxMessages(t *testing.T) {
 	_, address := start(t, &memory{}, withAll)
@@ -134,6 +142,7 @@ func TestMaxMessages(t *testing.T) {
 	c.expect("421 4.7.0", "closed")
 }
 
+// 1985-a 5321-3.5-a: what the backend knows.
 func TestQuestions(t *testing.T) {
 	for _, tc := range []struct {
 		name, send string
@@ -164,6 +173,8 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+// 6531-g: a reply is ASCII.
+//
 // Whatever the backend says, a reply is a reply.
 func TestBackendsWords(t *testing.T) {
 	for _, tc := range []struct {

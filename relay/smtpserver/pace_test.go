@@ -27,6 +27,8 @@ func piped(t *testing.T, m *memory, o Options) *client {
 	return &client{t, theirs, bufio.NewReader(theirs)}
 }
 
+// a client that gets nowhere.
+//
 // A client that is never silent for long and yet gets nowhere is cut off; a
 // slow one that gets somewhere is not.
 func TestSlowContent(t *testing.T) {
@@ -76,6 +78,8 @@ func TestSlowContent(t *testing.T) {
 	}
 }
 
+// 5321-4.5.3.2-b 1123-5.3.2-a: five minutes for each command.
+//
 // A command that comes an octet at a time has the time of one command.
 func TestSlowCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -182,6 +186,8 @@ func TestStalledHandshake(t *testing.T) {
 	})
 }
 
+// replies that nobody reads.
+//
 // A client that pipelines for ever and reads nothing holds no more than one
 // buffer of replies, and not for long.
 func TestClientThatDoesNotRead(t *testing.T) {
@@ -197,6 +203,8 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	})
 }
 
+// 5321-3.1-a Q-14: 220 to those that wait, 554 and the end to those that do not.
+//
 // Whoever talks before the greeting is refused, and whoever waits is greeted.
 func TestGreetDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -93,6 +93,7 @@ func TestProxyProtocol(t *testing.T) {
 	}
 }
 
+// I-15: too long, too large, or none.
 func TestBadProxyHeaders(t *testing.T) {
 	for _, tc := range badHeaders {
 		t.Run(tc.name, func(t *testing.T) {
@@ -151,6 +152,8 @@ func TestProxyProtocolAndStartTLS(t *testing.T) {
 	}
 }
 
+// I-15: from those who may not.
+//
 // An address that is not listed may not speak for others.
 func TestStrayProxyHeaders(t *testing.T) {
 	for _, header := range []string{"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n", v2(0x21, 0x11, tcp4)} {
@@ -165,6 +168,8 @@ func TestStrayProxyHeaders(t *testing.T) {
 	}
 }
 
+// I-15: five seconds.
+//
 // A proxy that says too little is cut off in its time.
 func TestSlowProxy(t *testing.T) {
 	server := New(Options{Hostname: "relay.example", Backend: &memory{}})

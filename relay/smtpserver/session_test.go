@@ -188,6 +188,7 @@ func TestPanicEndsOneSession(t *testing.T) {
 	other.expect("250")
 }
 
+// 1870-a 1870-d: what counts is what comes.
 func TestTooMuchContent(t *testing.T) {
 	limit := int64(1 << 20)
 	line := strings.Repeat("x", 62) + "\r\n"
@@ -208,6 +209,7 @@ func TestTooMuchContent(t *testing.T) {
 	}
 }
 
+// 5321-7.8-a Q-02 Q-11 Q-12: who leads nowhere is sent away.
 func TestTooManyErrors(t *testing.T) {
 	for _, tc := range []struct {
 		name, send, each string
@@ -234,6 +236,7 @@ func TestTooManyErrors(t *testing.T) {
 	}
 }
 
+// a line without end.
 func TestEndlessLine(t *testing.T) {
 	_, address := start(t, &memory{}, nil)
 	c := dial(t, address).ready()
@@ -243,6 +246,7 @@ func TestEndlessLine(t *testing.T) {
 	}
 }
 
+// so many at once, and so many from one address.
 func TestConnectionLimits(t *testing.T) {
 	_, address := start(t, &memory{}, func(o *Options) { o.Connections = NewConnections(ConnectionLimits{Total: 10, PerAddress: 2}) })
 	a := dial(t, address).ready()
@@ -259,6 +263,8 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
+// S-19: 421 and the end.
+//
 // A client that stops in the middle of a body is cut off, and nothing that it
 // sends afterwards is a command.
 func TestSilenceInTheBody(t *testing.T) {
@@ -272,6 +278,7 @@ func TestSilenceInTheBody(t *testing.T) {
 	}
 }
 
+// a client that says nothing.
 func TestIdleClient(t *testing.T) {
 	_, address := start(t, &memory{}, func(o *Options) { o.IdleTimeout = 50 * time.Millisecond })
 	c := dial(t, address)
@@ -350,6 +357,7 @@ func (c *client) secure() *client {
 	return c
 }
 
+// 3207-a T-06 T-07 T-08: once, with no parameter, and nothing of before is left.
 func TestStartTLS(t *testing.T) {
 	m := &memory{}
 	_, address := start(t, m, withTLS(t, TLSOffered))
@@ -378,6 +386,8 @@ func TestStartTLS(t *testing.T) {
 	}
 }
 
+// T-01: one segment.
+//
 // CVE-2011-0411: what came in clear ahead of the handshake is never executed.
 func TestStartTLSInjection(t *testing.T) {
 	m := &memory{}
@@ -387,6 +397,7 @@ func TestStartTLSInjection(t *testing.T) {
 	c.expect("421 4.7.0", "closed")
 }
 
+// 3207-c T-09: a handshake that fails ends the connection.
 func TestFailedHandshakeCloses(t *testing.T) {
 	_, address := start(t, &memory{}, withTLS(t, TLSOffered))
 	c := dial(t, address).ready()
@@ -406,6 +417,7 @@ func TestFailedHandshakeCloses(t *testing.T) {
 	}
 }
 
+// 3207-a: nothing but EHLO, NOOP, STARTTLS and QUIT in clear.
 func TestRequiredTLS(t *testing.T) {
 	_, address := start(t, &memory{}, withTLS(t, TLSRequired))
 	c := dial(t, address).ready()
@@ -416,6 +428,7 @@ func TestRequiredTLS(t *testing.T) {
 	c.expect("250-", "250", "250")
 }
 
+// 8314-3.3-a S-26: TLS from the first octet, and no answer to anything else.
 func TestImplicitTLS(t *testing.T) {
 	_, address := start(t, &memory{}, withTLS(t, TLSImplicit))
 	c := dial(t, address).secure().ready()
@@ -439,6 +452,8 @@ func (w *writes) Write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
+// 2920-3.2-a: in one write, while the rest is read on.
+//
 // RFC 2920 §3.2: the replies to commands that came together leave together.
 func TestRepliesLeaveTogether(t *testing.T) {
 	server := New(Options{Hostname: "relay.example", Backend: &memory{}})

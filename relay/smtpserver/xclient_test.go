@@ -69,6 +69,8 @@ func TestXClientReplies(t *testing.T) {
 	}
 }
 
+// I-15: XCLIENT from those who may not.
+//
 // Whoever is not listed is told so, and the word is not offered.
 func TestXClientFromStrangers(t *testing.T) {
 	m := &memory{}
