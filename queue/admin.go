@@ -101,7 +101,7 @@ func (q *Queue) Stats() metrics.QueueStats {
 		stats.HistoryAge = max(time.Since(left), 0)
 	}
 	stats.IndexBytes, stats.IndexFree = q.store.usage()
-	if oldest := q.oldest(); oldest != 0 {
+	if oldest := q.store.oldest(); oldest != 0 {
 		stats.OldestAge = max(time.Since(oldest.Arrived()), 0)
 	}
 	return stats
@@ -125,15 +125,4 @@ func (q *Queue) classStats() []metrics.ClassStats {
 		s.Queued, s.Deferred, s.Held = s.Queued-t.queued, s.Deferred-t.deferred, s.Held+t.queued+t.deferred
 	}
 	return stats
-}
-
-func (q *Queue) oldest() (oldest ID) {
-	// A queue that is being closed has no oldest message.
-	_ = q.store.view(func(v *view) error {
-		return v.each(0, func(id ID) bool {
-			oldest = id
-			return false
-		})
-	})
-	return oldest
 }

@@ -120,7 +120,7 @@ func (s *store) beginCheckpoint(then []func(*store)) error {
 		}
 		s.mu.Lock()
 		brought := s.frozen
-		s.frozen = nil
+		s.frozen, s.passed = nil, 0
 		s.mu.Unlock()
 		if s.compactionStep(brought); s.checkpointErr != nil {
 			return // which was told

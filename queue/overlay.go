@@ -10,7 +10,10 @@ import (
 
 // overlay holds changes that are in the journal and not in the index yet.
 type overlay struct {
-	rows   map[ID]*row
+	rows map[ID]*row
+	// fresh are the messages that came, in order, but for some of those that have
+	// left since. It is for store.oldest, and not cloned.
+	fresh  []ID
 	totals map[string]tally // of the classes whose totals changed, as they are now
 	// imports is the memory of imported messages. It stays when a message
 	// leaves.
@@ -74,6 +77,11 @@ const (
 
 func (o *overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
 	o.rows[id] = &row{fresh: true, message: message, deliveries: deliveries}
+	for len(o.fresh) > 0 && o.rows[o.fresh[0]] == nil {
+		o.fresh = o.fresh[1:]
+	}
+	at, _ := slices.BinarySearch(o.fresh, id) // most often the end
+	o.fresh = slices.Insert(o.fresh, at, id)
 }
 
 func (o *overlay) put(k deliveryKey, record []byte) {

@@ -29,6 +29,7 @@ type store struct {
 	mu             sync.RWMutex
 	active, frozen *overlay         // frozen is what a checkpoint is bringing in, nil without one
 	totals         map[string]tally // by message class
+	passed         ID               // those before it in the index have left; see oldest
 	checkpoint     chan struct{}    // closed when no checkpoint is under way
 	checkpointErr  error            // of the last one; read after checkpoint is closed
 	failed         func(error)      // is told of a checkpoint or a read that failed

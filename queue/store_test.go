@@ -124,18 +124,11 @@ func TestStoreModel(t *testing.T) {
 			}
 		}
 		model := map[ID]*message{}
-		next := ID(1)
+		next, older := ID(1000), ID(1000) // an imported message has its age
 		value := func(name string) string {
 			return fmt.Sprintf("%s-%d", name, next) + string(bytes.Repeat([]byte{'x'}, rapid.SampledFrom([]int{0, 10, 500, 5000}).Draw(rt, "size")))
 		}
-		some := func() ID {
-			ids := make([]ID, 0, len(model))
-			for id := range model {
-				ids = append(ids, id)
-			}
-			slices.Sort(ids)
-			return rapid.SampledFrom(ids).Draw(rt, "message")
-		}
+		some := func() ID { return rapid.SampledFrom(slices.Sorted(maps.Keys(model))).Draw(rt, "message") }
 		rt.Repeat(map[string]func(*rapid.T){
 			"insert": func(*rapid.T) {
 				m := &message{rapid.SampledFrom([]string{"", "bulk", "alert"}).Draw(rt, "class"), value("message"), map[uint16]string{}}
@@ -144,12 +137,16 @@ func TestStoreModel(t *testing.T) {
 					m.deliveries[uint16(i)] = value("delivery")
 					rows = append(rows, deliveryRow{uint16(i), []byte(m.deliveries[uint16(i)])})
 				}
+				id := next
+				if next++; rapid.IntRange(1, 10).Draw(rt, "age") == 1 {
+					older--
+					id = older
+				}
 				must(t, s, func(b *batch) {
-					b.insert(next, []byte(m.record), rows)
+					b.insert(id, []byte(m.record), rows)
 					count(b, m.class, tally{messages: 1, queued: int64(len(rows)), bytes: int64(len(m.record))})
 				})
-				model[next] = m
-				next++
+				model[id] = m
 			},
 			"put": func(*rapid.T) {
 				if len(model) == 0 {
@@ -195,7 +192,7 @@ func TestStoreModel(t *testing.T) {
 					}
 				}
 				s.view(func(v *view) error {
-					for id := ID(1); id < next; id++ {
+					for id := older; id < next; id++ {
 						record, _ := v.message(id)
 						if model[id] == nil && (record != nil || v.delivery(deliveryKey{id, 0}) != nil || len(v.deliveries(id)) > 0) {
 							rt.Fatalf("message %d was removed, and something of it is there", id)
@@ -206,6 +203,13 @@ func TestStoreModel(t *testing.T) {
 				maps.DeleteFunc(s.totals, func(_ string, t tally) bool { return t == tally{} })
 				if !maps.Equal(s.totals, totals) {
 					rt.Fatalf("totals are %v, want %v", s.totals, totals)
+				}
+				oldest := ID(0)
+				if len(model) > 0 {
+					oldest = slices.Min(slices.Collect(maps.Keys(model)))
+				}
+				if got := s.oldest(); got != oldest {
+					rt.Fatalf("the oldest message is %d, want %d", got, oldest)
 				}
 				got := contents(t, s)
 				if len(got) != len(want) {
