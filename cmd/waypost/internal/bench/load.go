@@ -77,6 +77,7 @@ type sending struct {
 	*Load
 	ledger *Ledger
 	next   atomic.Int64
+	first  sync.Mutex // held while a session is begun for the first time
 }
 
 // session sends messages until none is left.
@@ -95,7 +96,7 @@ func (s *sending) session(ctx context.Context) error {
 		}
 		s.ledger.sending(n, begun)
 		if c == nil {
-			if c, err = dial(ctx, s.Target); err != nil {
+			if c, err = s.begin(ctx, sent == 0); err != nil {
 				return err
 			}
 		}
@@ -108,6 +109,17 @@ func (s *sending) session(ctx context.Context) error {
 			c = nil
 		}
 	}
+}
+
+// begin opens a session. At first they come one after the other: where a listen
+// queue is short (OpenSMTPD's takes five), all at once would wait for TCP to send
+// what was dropped again, for up to 15 seconds, which is no figure of the relay's.
+func (s *sending) begin(ctx context.Context, first bool) (*client, error) {
+	if first {
+		s.first.Lock()
+		defer s.first.Unlock()
+	}
+	return dial(ctx, s.Target)
 }
 
 // await returns when message n is to be begun, and the moment from which its
