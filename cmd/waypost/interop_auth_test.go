@@ -116,11 +116,19 @@ func TestLogins(t *testing.T) {
 		return w.curl("--user", "client.example:", "--login-options", "AUTH=EXTERNAL", "--cert", w.file("client.pem"), "--key", w.file("client.key"))
 	}}, run{"smtplib EXTERNAL", "python3", "python3", false, true, func(string) []string {
 		return []string{w.file("client.py"), w.host, w.port, "EXTERNAL", "", w.file("client.pem"), w.file("client.key")}
+	}}, run{"openssl EXTERNAL", "openssl", "openssl", false, true, func(string) []string {
+		return []string{"s_client", "-connect", w.host + ":" + w.port, "-starttls", "smtp", "-name", "client.example", "-quiet", "-crlf",
+			"-cert", w.file("client.pem"), "-key", w.file("client.key")}
 	}})
 	for _, r := range runs {
 		t.Run(r.name, func(t *testing.T) {
 			before := w.sink.Count()
-			if out, err := w.login(t, tool(t, r.program, r.pkg), r.args(loginPassword)); err != nil {
+			in := letterText
+			if r.program == "openssl" { // which speaks no SMTP itself
+				in = "EHLO client.example\nAUTH EXTERNAL =\nMAIL FROM:<sender@a.example>\nRCPT TO:<rcpt@b.example>\nDATA\n" +
+					strings.ReplaceAll(letterText, "\n.", "\n..") + ".\nQUIT\n"
+			}
+			if out, err := w.login(t, tool(t, r.program, r.pkg), r.args(loginPassword), in); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			if r.sends {
@@ -129,7 +137,7 @@ func TestLogins(t *testing.T) {
 			if !r.wrong {
 				return
 			}
-			if out, err := w.login(t, tool(t, r.program, r.pkg), r.args("wrong")); err == nil {
+			if out, err := w.login(t, tool(t, r.program, r.pkg), r.args("wrong"), letterText); err == nil {
 				t.Errorf("it says nothing of a wrong password:\n%s", out)
 			}
 		})
@@ -181,8 +189,8 @@ func (w *loginWorld) curl(more ...string) []string {
 		"--mail-from", "sender@a.example", "--mail-rcpt", "rcpt@b.example", "--upload-file", w.file("letter")}, more...)
 }
 
-func (w *loginWorld) login(t *testing.T, program string, args []string) ([]byte, error) {
+func (w *loginWorld) login(t *testing.T, program string, args []string, in string) ([]byte, error) {
 	cmd := exec.CommandContext(t.Context(), program, args...)
-	cmd.Stdin = strings.NewReader(letterText)
+	cmd.Stdin = strings.NewReader(in)
 	return cmd.CombinedOutput()
 }

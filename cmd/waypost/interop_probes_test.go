@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -21,7 +22,6 @@ func TestProbes(t *testing.T) {
 		more: tlsTable(t) + "[relay]\nnetworks = ['192.0.2.1']\n",
 	}))
 	_, port, _ := strings.Cut(p.smtp[offered], ":")
-	_, secure, _ := strings.Cut(p.smtp[implicit], ":")
 	openssl := func(more ...string) []string {
 		return append([]string{"s_client", "-connect", p.smtp[offered], "-starttls", "smtp", "-name", "client.example", "-ign_eof"}, more...)
 	}
@@ -41,7 +41,6 @@ func TestProbes(t *testing.T) {
 		{"commands", "nmap", "nmap", nmap(port, "smtp-commands"), "PIPELINING, SIZE 50000000, 8BITMIME, SMTPUTF8, DSN, CHUNKING, ENHANCEDSTATUSCODES, BINARYMIME, STARTTLS", "XXX"},
 		{"open relay", "nmap", "nmap", nmap(port, "smtp-open-relay"), "Server doesn't seem to be an open relay, all tests failed", "Server is an open relay"},
 		{"users", "nmap", "nmap", nmap(port, "smtp-enum-users"), "smtp-enum-users", "RCPT, root"},
-		{"certificate", "nmap", "nmap", nmap(secure, "ssl-enum-ciphers"), "TLSv1.2", "TLSv1.0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), tool(t, tc.program, tc.pkg), tc.args...)
@@ -56,5 +55,29 @@ func TestProbes(t *testing.T) {
 		t.Errorf("%d messages were relayed", n)
 	}
 	p.waitEmpty()
+	p.stop()
+}
+
+// TestCiphers has nmap list what listeners take: by default nothing that is weak,
+// and in the legacy profile nothing that is broken.
+func TestCiphers(t *testing.T) {
+	p := start(t, build(t), writeConfig(t, settings{nextHop: "127.0.0.1:9", more: tlsTable(t) +
+		"[[listener]]\naddress = '127.0.0.1:0'\ntls = 'implicit'\n[[listener]]\naddress = '127.0.0.1:0'\ntls = 'implicit'\ntls_profile = 'legacy'\n"}))
+	for _, tc := range []struct {
+		name        string
+		listener    int
+		want, never string // expressions
+	}{
+		{"modern", 1, `TLSv1\.2:(?s:.*)TLSv1\.3:(?s:.*)least strength: A`, `TLSv1\.[01]:|SSLv|TLS_RSA_WITH|_DHE_|3DES|RC4|WITH_NULL|anon|EXPORT|MD5`},
+		{"legacy", 2, `TLSv1\.0:(?s:.*)TLSv1\.1:(?s:.*)TLSv1\.2:(?s:.*)TLSv1\.3:`, `SSLv|3DES|RC4|WITH_NULL|anon|EXPORT|MD5`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, port, _ := strings.Cut(p.smtp[tc.listener], ":")
+			out, err := exec.CommandContext(t.Context(), tool(t, "nmap", "nmap"), "-Pn", "-n", "-p", port, "--script", "+ssl-enum-ciphers", "127.0.0.1").CombinedOutput()
+			if err != nil || !regexp.MustCompile(tc.want).Match(out) || regexp.MustCompile(tc.never).Match(out) {
+				t.Errorf("%v, want %s and not %s in\n%s", err, tc.want, tc.never, out)
+			}
+		})
+	}
 	p.stop()
 }
