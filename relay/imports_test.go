@@ -16,9 +16,10 @@ import (
 // directions, from cmd at the top down to the leaves. A package that is not
 // listed may not exist.
 var allowed = map[string][]string{
-	"cmd/waypost": {"cmd/waypost/internal/bench", "cmd/waypost/internal/sendmail", "cmd/waypost/internal/sink", "cmd/waypost/internal/terminal",
+	"cmd/waypost": {"cmd/waypost/internal/bench", "cmd/waypost/internal/letter", "cmd/waypost/internal/sendmail", "cmd/waypost/internal/sink", "cmd/waypost/internal/terminal",
 		"configs", "metrics", "queue", "relay", "relay/alias", "relay/auth", "relay/certs", "relay/control", "relay/dialogue", "relay/dkim", "relay/drop", "relay/pseudonym", "relay/smtp"},
 	"cmd/waypost/internal/bench":    {},
+	"cmd/waypost/internal/letter":   {},
 	"cmd/waypost/internal/sendmail": {"relay/drop", "relay/smtp"},
 	"cmd/waypost/internal/sink":     {"cmd/waypost/internal/terminal", "relay/smtp"},
 	"cmd/waypost/internal/terminal": {"relay/smtp"},

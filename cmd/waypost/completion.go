@@ -50,6 +50,14 @@ func (q *queueProgram) completeIDs(cmd *cobra.Command, args []string, typed stri
 	return q.completion(completedIDs)(cmd, args, typed)
 }
 
+// completeID has the shell complete one queue ID.
+func (q *queueProgram) completeID(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return q.completeIDs(cmd, args, typed)
+}
+
 // completion asks the running waypost for completions, and not for long.
 func (q *queueProgram) completion(ask func(context.Context, *control.Client, []string, string) ([]cobra.Completion, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, typed string) (all []cobra.Completion, _ cobra.ShellCompDirective) {

@@ -7,47 +7,89 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"waypost/cmd/waypost/internal/letter"
 	"waypost/cmd/waypost/internal/terminal"
 	"waypost/relay/control"
 )
 
+// catOptions are the flags of cat.
+type catOptions struct{ header, body, decoded bool }
+
 func (q *queueProgram) catCommand() *cobra.Command {
-	return &cobra.Command{
+	o := &catOptions{}
+	cmd := &cobra.Command{
 		Use:   "cat ID",
 		Short: "Print the content of a message",
 		Long: `Prints the content of a message: header and body, with the fields that waypost
 added. Into a file or a pipe it goes octet for octet. On a terminal, characters
-that could steer it are question marks.`,
-		Example: "  waypost queue cat 06F8TKQ2C0000 > message.eml",
+that could steer it are question marks.
+
+With --decoded it is what a mail program would show: encoded words, quoted-printable
+and base64 are decoded, and parts that are no text are named and left out.`,
+		Example: "  waypost queue cat 06F8TKQ2C0000 > message.eml\n  waypost queue cat --header 06F8TKQ2C0000\n  waypost queue cat --decoded 06F8TKQ2C0000 | less",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usageError("%q prints one message at a time", cmd.CommandPath())
 			}
 			return someIDs(cmd, args)
 		},
-		ValidArgsFunction: q.completeIDs,
+		ValidArgsFunction: q.completeID,
 		RunE: func(cmd *cobra.Command, ids []string) error {
+			if o.header && o.body {
+				return usageError("--header and --body exclude each other; without either it is both")
+			}
 			return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
-				return q.cat(ctx, c, ids[0])
+				return q.cat(ctx, c, ids[0], o)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&o.header, "header", false, "the header section alone")
+	cmd.Flags().BoolVar(&o.body, "body", false, "the body alone")
+	cmd.Flags().BoolVar(&o.decoded, "decoded", false, "as people read it, without its encodings")
+	return cmd
 }
 
-func (q *queueProgram) cat(ctx context.Context, c *control.Client, id string) error {
+func (q *queueProgram) cat(ctx context.Context, c *control.Client, id string, o *catOptions) error {
 	out := &output{w: q.stdout}
 	var err error
 	if terminal.Is(q.stdout) {
 		safe := terminal.NewWriter(out)
-		err = errors.Join(c.Content(ctx, id, safe), safe.Close())
+		err = errors.Join(o.copy(ctx, c, id, safe), safe.Close())
 	} else {
-		err = c.Content(ctx, id, out)
+		err = o.copy(ctx, c, id, out)
 	}
 	if out.err != nil {
 		return outputError(out.err)
 	}
 	if problem, ok := errors.AsType[*control.Problem](err); ok && problem.Code == control.CodeUnknownID {
 		return unknown([]string{id})
+	}
+	return err
+}
+
+// copy writes what is wanted of a message.
+func (o *catOptions) copy(ctx context.Context, c *control.Client, id string, w io.Writer) error {
+	section, show := letter.Whole, letter.Write
+	switch {
+	case o.header:
+		section = letter.Header
+	case o.body:
+		section = letter.Body
+	}
+	if o.decoded {
+		show = letter.Decode
+	}
+	content, writer := io.Pipe()
+	shown := make(chan error, 1)
+	go func() {
+		err := show(w, content, section)
+		content.CloseWithError(err) // which ends Content, too
+		shown <- err
+	}()
+	err := c.Content(ctx, id, writer)
+	writer.CloseWithError(err)
+	if failed := <-shown; err == nil {
+		err = failed
 	}
 	return err
 }

@@ -31,14 +31,9 @@ With --follow it goes on with what happens to these messages, and to others that
 come and go by the key, line by line as the log has it, until it is interrupted;
 by a queue ID, until that message has left. With --json each line is an object
 with one field: story, event, or missed.`,
-		Example: "  waypost trace 06F8TKQ2C0000\n  waypost trace user@example.org --follow\n  waypost trace '<20260102.1@mail.example.org>'",
-		Args:    oneKey,
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return q.completeIDs(cmd, args, typed)
-		},
+		Example:           "  waypost trace 06F8TKQ2C0000\n  waypost trace user@example.org --follow\n  waypost trace '<20260102.1@mail.example.org>'",
+		Args:              oneKey,
+		ValidArgsFunction: q.completeID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 {
 				return usageError("--limit must be at least 1, not %d", limit)
