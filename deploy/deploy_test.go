@@ -283,6 +283,43 @@ func TestMentionedSettingsExist(t *testing.T) {
 	}
 }
 
+// TestLogIsAsDocumented takes every line of the log that programs may rely on to
+// where it is written.
+func TestLogIsAsDocumented(t *testing.T) {
+	var sources []string
+	for _, pattern := range []string{"../relay/*/*.go", "../relay/*.go", "../queue/*.go"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if !strings.HasSuffix(name, "_test.go") {
+				sources = append(sources, read(t, name))
+			}
+		}
+	}
+	const near = 1500 // octets, within which the keys of a line stand
+	rows := regexp.MustCompile("(?m)^\\| `([^`|]+)` \\| (info|warn|error|debug) \\| ([^:|]+)").FindAllStringSubmatch(read(t, "README.md"), -1)
+	if len(rows) < 10 {
+		t.Fatalf("%d lines of the log are documented", len(rows))
+	}
+	for _, row := range rows {
+		keys := submatches("`([a-z_]+)`", row[3])
+		written := func(source string) bool {
+			for _, at := range regexp.MustCompile(`\((?:[a-zA-Z.() ]+, level, )?"`+regexp.QuoteMeta(row[1])+`", "`).FindAllStringIndex(source, -1) {
+				window := source[max(at[0]-near, 0):min(at[1]+near, len(source))]
+				if !slices.ContainsFunc(keys, func(key string) bool { return !strings.Contains(window, `"`+key+`"`) }) {
+					return true
+				}
+			}
+			return false
+		}
+		if !slices.ContainsFunc(sources, written) {
+			t.Errorf("nothing writes %q with the keys %q", row[1], keys)
+		}
+	}
+}
+
 func TestComposeFile(t *testing.T) {
 	text := read(t, composeFile)
 	if strings.Contains(text, "\t") {

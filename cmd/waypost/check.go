@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 )
 
 func (p *program) checkCommand() *cobra.Command {
-	local := false
+	local, asJSON := false, false
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and say everything that is wrong with it",
@@ -30,17 +31,36 @@ waypost runs with that data directory, and our name is looked up, there and back
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := p.config()
+			if asJSON {
+				return p.checkJSON(cmd.Context(), c, err, local)
+			}
 			if err != nil {
 				return err
 			}
 			return p.check(cmd.Context(), c, local)
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object with all that is wrong")
 	cmd.Flags().BoolVar(&local, "local", false, "try no address, and ask no DNS server")
 	return cmd
 }
 
 func (p *program) check(ctx context.Context, c *configs.Config, local bool) error {
+	problems := look(ctx, c, local)
+	p.printWarnings(c)
+	if len(problems) > 0 {
+		return problems
+	}
+	text := "configuration is fine"
+	if n := len(c.Warnings); n > 0 {
+		text += ", with " + count(n, "warning")
+	}
+	_, err := fmt.Fprintln(p.stdout, text)
+	return outputError(err)
+}
+
+// look looks at what a configuration names, and adds to its warnings.
+func look(ctx context.Context, c *configs.Config, local bool) configs.Problems {
 	problems := relay.Check(c)
 	warning, err := relay.CheckStorage(c)
 	if err != nil {
@@ -53,14 +73,41 @@ func (p *program) check(ctx context.Context, c *configs.Config, local bool) erro
 		wrong, suspicious := relay.Probe(ctx, c)
 		problems, c.Warnings = append(problems, wrong...), append(c.Warnings, suspicious...)
 	}
-	p.printWarnings(c)
-	if len(problems) > 0 {
-		return problems
+	return problems
+}
+
+// checkedConfig is what check found.
+type checkedConfig struct {
+	// Fine says that the configuration can be used.
+	Fine bool `json:"fine"`
+	// Problems are what is wrong, and Warnings what is suspicious, each with its
+	// place in front.
+	Problems []string `json:"problems"`
+	Warnings []string `json:"warnings"`
+}
+
+// checkJSON prints what check found, failed included: why the configuration could
+// not be loaded.
+func (p *program) checkJSON(ctx context.Context, c *configs.Config, failed error, local bool) error {
+	found := checkedConfig{Problems: []string{}, Warnings: []string{}}
+	problems, known := errors.AsType[configs.Problems](failed)
+	switch {
+	case failed != nil && !known:
+		found.Problems = append(found.Problems, failed.Error())
+	case failed == nil:
+		if problems = look(ctx, c, local); len(problems) > 0 {
+			failed = problems
+		}
+		for _, w := range c.Warnings {
+			found.Warnings = append(found.Warnings, w.String())
+		}
 	}
-	text := "configuration is fine"
-	if n := len(c.Warnings); n > 0 {
-		text += ", with " + count(n, "warning")
+	for _, problem := range problems {
+		found.Problems = append(found.Problems, problem.String())
 	}
-	_, err = fmt.Fprintln(p.stdout, text)
-	return outputError(err)
+	found.Fine = failed == nil
+	if err := printJSON(p.stdout, found); err != nil || failed == nil {
+		return err
+	}
+	return &codedError{exitCode(failed), fmt.Errorf("the configuration has %s", count(len(found.Problems), "problem"))}
 }

@@ -28,6 +28,7 @@ var jsonOf = map[string]string{
 	"waypost queue release": "Changed, and with --dry-run Counted", "waypost queue remove": "Changed, and with --dry-run Counted",
 	"waypost queue bounce": "Changed, and with --dry-run Counted", "waypost queue reroute": "Changed, and with --dry-run Counted",
 	"waypost trace": "a Message for each one, and with --follow a Followed for each event", "waypost top": "a Top for each interval", "waypost debug": "a Debugged for each line",
+	"waypost check": "checkedConfig", "waypost health": "Health", "waypost version": "builtFrom",
 	"waypost explain": "Explanation", "waypost reload": "Reloaded",
 	"waypost bench": "an array of benchReport", "waypost dkim check": "a checkedKey for each key", "waypost user list": "a listedUser for each user",
 }

@@ -164,6 +164,7 @@ func printRecipient(field func(name, text string), r *control.Recipient, now tim
 		}
 	}
 	field("  State", state)
+	field("  Why then", r.NextReason)
 	field("  Next hop", r.Destination)
 	field("  Tries", fmt.Sprint(r.Attempts))
 	if r.LastAttempt != nil {

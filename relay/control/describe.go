@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -23,7 +24,11 @@ func (h *handler) message(e *queue.Entry, now time.Time) Message {
 	for _, d := range e.Deliveries {
 		next := h.queue.WaitsUntil(d)
 		for i := range d.Recipients {
-			m.Recipients = append(m.Recipients, recipient(d, &d.Recipients[i], next, h.queue.DestinationHeld(d.Destination)))
+			r := recipient(d, &d.Recipients[i], next, h.queue.DestinationHeld(d.Destination))
+			if r.NextAttempt != nil && next.After(now) {
+				r.NextReason = reason(d, next)
+			}
+			m.Recipients = append(m.Recipients, r)
 		}
 	}
 	m.sumUp()
@@ -31,6 +36,21 @@ func (h *handler) message(e *queue.Entry, now time.Time) Message {
 		m.State, m.Held = StateDamaged, false
 	}
 	return m
+}
+
+// reason says why a delivery is tried at that time and not before.
+func reason(d *queue.Delivery, next time.Time) string {
+	switch {
+	case next.After(d.Next):
+		return "the last attempt for this next hop reached no host of it, or one asked for a pause"
+	case !d.HoldUntil.IsZero() && !next.After(d.HoldUntil):
+		return "the sender asked for it to be held until then"
+	case d.Attempts == 1:
+		return "it is the retry after 1 attempt"
+	case d.Attempts > 1:
+		return fmt.Sprintf("it is the retry after %d attempts", d.Attempts)
+	}
+	return ""
 }
 
 func recipient(d *queue.Delivery, r *queue.Recipient, next time.Time, held bool) Recipient {

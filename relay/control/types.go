@@ -143,6 +143,9 @@ type Recipient struct {
 	Attempts int `json:"attempts"`
 	// NextAttempt is when it is tried next; left out when it is held or final.
 	NextAttempt *time.Time `json:"next_attempt,omitempty"`
+	// NextReason says why it is tried then and not before, in words; left out
+	// where NextAttempt is, or that is due.
+	NextReason string `json:"next_reason,omitempty"`
 	// LastAttempt is when it was tried last; left out before the first attempt.
 	LastAttempt *time.Time `json:"last_attempt,omitempty"`
 	// Host is the host that was tried last, "name[address]:port"; left out
