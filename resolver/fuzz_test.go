@@ -21,18 +21,17 @@ func FuzzReply(f *testing.F) {
 		{},
 	} {
 		wire := pack(f, replyTo(f, query, records...))
-		f.Add(wire, true)
-		f.Add(wire[:len(wire)-3], true)
-		f.Add(append(wire[:2:2], append([]byte{0x83, 0x80}, wire[4:]...)...), true) // TC
+		f.Add(wire, uint8(0))
+		f.Add(wire[:len(wire)-3], uint8(0))
+		f.Add(append(wire[:2:2], append([]byte{0x83, 0x80}, wire[4:]...)...), uint8(0)) // TC
 	}
-	address := newQuery(question{"d.example", dns.TypeA}, false)
-	f.Add(pack(f, replyTo(f, address, "d.example. 300 IN A 192.0.2.1")), false)
+	types := []uint16{dns.TypeMX, dns.TypeA, dns.TypeAAAA, dns.TypeTLSA, dns.TypeTXT, dns.TypeCNAME}
+	for i, data := range []string{"MX 10 mx.example.", "A 192.0.2.1", "AAAA 2001:db8::1", "TLSA 3 1 1 00ff", `TXT "v=STSv1; " "a\"b\\\000"`, "CNAME e.example."} {
+		f.Add(pack(f, replyTo(f, newQuery(question{"d.example", types[i]}, false), "d.example. 300 IN "+data)), uint8(i))
+	}
 	r := newResolver(f, nil, Options{Servers: []string{"192.0.2.1"}, Hostname: "mx.example"})
-	f.Fuzz(func(t *testing.T, wire []byte, mx bool) {
-		q := question{"d.example", dns.TypeA}
-		if mx {
-			q.qtype = dns.TypeMX
-		}
+	f.Fuzz(func(t *testing.T, wire []byte, kind uint8) {
+		q := question{"d.example", types[int(kind)%len(types)]}
 		query := newQuery(q, false)
 		if len(wire) >= 2 {
 			binary.BigEndian.PutUint16(wire, query.Id)

@@ -365,6 +365,18 @@ func TestRecordID(t *testing.T) {
 	}
 }
 
+// FuzzRecordID: an id is what RFC 8461 §3.1 lets it be, or there is none.
+func FuzzRecordID(f *testing.F) {
+	f.Add("v=STSv1; id=20160831085700Z;", "v=STSv1;id=a")
+	f.Add("v=STSv1 ; x=y; id = b ;", "v=spf1 -all")
+	f.Fuzz(func(t *testing.T, one, other string) {
+		id, ok := recordID([]string{one, other})
+		if ok != (id != "") || len(id) > 32 || strings.Trim(strings.ToLower(id), "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+			t.Errorf("%q, %v", id, ok)
+		}
+	})
+}
+
 // TestSlowFetch: a policy host that sends an octet now and then has a minute.
 //
 // P-14 8461-3.3-a

@@ -1,7 +1,9 @@
 package smtp
 
 import (
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestParseEnhanced(t *testing.T) {
@@ -54,6 +56,27 @@ func TestReply(t *testing.T) {
 			t.Errorf("Status of %v = %s, want %s", tc.r, got, tc.want)
 		}
 	}
+}
+
+// FuzzXtext: what is written reads as what it was, and nothing that is read has a
+// character that could end a command or a field.
+func FuzzXtext(f *testing.F) {
+	for _, s := range []string{"a+b=c@d.example", "+0D+0A", "+CE+B4@b.example", "+C2+85", "\u03b4", "+", "~!+2B"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, err := ParseXtext(s); err == nil {
+			if strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Errorf("%q reads as %q", s, got)
+			}
+			if again, err := ParseXtext(Xtext(got)); err != nil || again != got {
+				t.Errorf("%q is written and reads as %q, %v", got, again, err)
+			}
+		}
+		if got, err := ParseXtextUTF8(s); err == nil && (!utf8.ValidString(got) || Printable(got) != got) {
+			t.Errorf("%q reads as %q", s, got)
+		}
+	})
 }
 
 func TestNotify(t *testing.T) {
