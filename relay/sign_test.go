@@ -79,6 +79,8 @@ func record(name, text string) string {
 
 // TestOriginatedMailIsSigned: what we originate leaves with a signature of each
 // key, from whichever client of ours it came, and nothing else does.
+//
+// 6376-3.1-a 8463-a
 func TestOriginatedMailIsSigned(t *testing.T) {
 	sink := relaytest.NewSink(t, "127.0.0.5:0")
 	sink.OnRcpt("gone@b.example", "550 5.1.1 no such user")

@@ -141,6 +141,9 @@ func contents() map[string]string {
 	}
 }
 
+// TestSignaturesVerify: by an independent verifier, for what is hard to sign.
+//
+// 8463-a: by a key of each kind.
 func TestSignaturesVerify(t *testing.T) {
 	s, z := both(t, nil)
 	for name, content := range contents() {
@@ -180,18 +183,18 @@ func TestSignaturesHold(t *testing.T) {
 		content string
 		good    int
 	}{
-		"as it is":         {out, 2},
-		"another From":     {"From: x@evil.test\r\n" + out, 0},
-		"another Subject":  {"Subject: x\r\n" + out, 0},
-		"another To":       {"To: x@evil.test\r\n" + out, 0},
-		"a Reply-To":       {"Reply-To: x@evil.test\r\n" + out, 0},
-		"changed Subject":  {strings.Replace(out, "hello", "hullo", 1), 0},
-		"changed body":     {strings.Replace(out, "Hello.", "Hullo.", 1), 0},
-		"more body":        {out + "x\r\n", 0},
-		"trace":            {"Received: from x by y; now\r\nX-Spam: no\r\n" + out, 2},
-		"Message-ID added": {"Message-ID: <1@c.example>\r\n" + out, 2},
-		"folded anew":      {strings.Replace(out, "Subject: hello", "subject:\r\n hello ", 1), 2},
-		"body ends longer": {out + "\r\n\r\n", 2},
+		"6376-3.1-a as it is":        {out, 2},
+		"6376-3.1-a another From":    {"From: x@evil.test\r\n" + out, 0},
+		"6376-3.1-a another Subject": {"Subject: x\r\n" + out, 0},
+		"another To":                 {"To: x@evil.test\r\n" + out, 0},
+		"a Reply-To":                 {"Reply-To: x@evil.test\r\n" + out, 0},
+		"changed Subject":            {strings.Replace(out, "hello", "hullo", 1), 0},
+		"6376-3.1-a changed body":    {strings.Replace(out, "Hello.", "Hullo.", 1), 0},
+		"more body":                  {out + "x\r\n", 0},
+		"6376-3.1-a trace":           {"Received: from x by y; now\r\nX-Spam: no\r\n" + out, 2},
+		"Message-ID added":           {"Message-ID: <1@c.example>\r\n" + out, 2},
+		"folded anew":                {strings.Replace(out, "Subject: hello", "subject:\r\n hello ", 1), 2},
+		"body ends longer":           {out + "\r\n\r\n", 2},
 	} {
 		if good, err := verify(t, z, tc.content); good != tc.good {
 			t.Errorf("%s: %d signatures are good, want %d: %v", name, good, tc.good, err)

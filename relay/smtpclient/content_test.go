@@ -18,11 +18,11 @@ func TestBadContent(t *testing.T) {
 		content io.Reader
 		cause   error
 	}{
-		"5322-2.3-a bare LF":    {strings.NewReader("a: b\r\n\r\nx\ny\r\n"), smtpclient.ErrBareLineEnd},
-		"5322-2.3-a bare CR":    {strings.NewReader("a: b\r\n\r\nx\ry\r\n"), smtpclient.ErrBareLineEnd},
-		"late bare LF":          {strings.NewReader(long + "x\n"), smtpclient.ErrBareLineEnd},
-		"5322-2.3-a CR at last": {strings.NewReader("a: b\r\n\r\nx\r"), smtpclient.ErrBareLineEnd},
-		"unreadable":            {io.MultiReader(strings.NewReader(long), iotest.ErrReader(io.ErrNoProgress)), io.ErrNoProgress},
+		"5321-2.3.8-b 5322-2.3-a bare LF":    {strings.NewReader("a: b\r\n\r\nx\ny\r\n"), smtpclient.ErrBareLineEnd},
+		"5321-2.3.8-b 5322-2.3-a bare CR":    {strings.NewReader("a: b\r\n\r\nx\ry\r\n"), smtpclient.ErrBareLineEnd},
+		"late bare LF":                       {strings.NewReader(long + "x\n"), smtpclient.ErrBareLineEnd},
+		"5321-2.3.8-b 5322-2.3-a CR at last": {strings.NewReader("a: b\r\n\r\nx\r"), smtpclient.ErrBareLineEnd},
+		"unreadable":                         {io.MultiReader(strings.NewReader(long), iotest.ErrReader(io.ErrNoProgress)), io.ErrNoProgress},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := relaytest.NewSink(t, "127.0.0.5:0")

@@ -116,7 +116,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Permanent reports whether the mail can never be sent. That is so for
 // content with a bare line end alone. A 5yz greeting, a refused EHLO or a
 // refused AUTH is our own trouble with the host and must not bounce the mail
-// of others; whatever is unknown is temporary.
+// of others; what a 521 means, of a host that takes no mail at all, is for the
+// caller. Whatever is unknown is temporary.
 func (e *Error) Permanent() bool { return errors.Is(e.Err, ErrBareLineEnd) }
 
 // Status returns the enhanced code that a report gives for the error, of

@@ -136,7 +136,7 @@ func TestStufferStops(t *testing.T) {
 	}
 }
 
-// 5321-4.5.2-a 5321-4.1.1.4-a
+// 5321-2.3.8-b 5321-4.5.2-a 5321-4.1.1.4-a
 func FuzzStuffer(f *testing.F) {
 	f.Add([]byte("a: b\r\n\r\n.x\r\n..\r\n"), uint16(16), uint16(3), uint16(5))
 	f.Add([]byte("a\r.\r\n.\n"), uint16(5), uint16(1), uint16(2))
