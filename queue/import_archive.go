@@ -110,6 +110,9 @@ func (a *archiveReader) record(h *tar.Header, m *archived) error {
 	if err != nil {
 		return err
 	}
+	if crowded(text) {
+		return badArchive("%s has more values than there can be in a record of its length", h.Name)
+	}
 	var record archiveRecord
 	if err := strictJSON(text, &record); err != nil {
 		return badArchive("%s: %s", h.Name, err)
@@ -259,6 +262,28 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 		s.err = err
 	}
 	return n, err
+}
+
+// crowded reports whether a record is made of values that are shorter than any of
+// ours: in memory each takes a hundred octets, however short it is.
+func crowded(text []byte) bool {
+	objects, values := 0, 0
+	within, escaped := false, false // a string
+	for _, b := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case within:
+			escaped, within = b == '\\', b != '"'
+		case b == '"':
+			within = true
+		case b == '{':
+			objects++
+		case b == ',':
+			values++
+		}
+	}
+	return objects > len(text)/32+100 || values > len(text)/8+100
 }
 
 // strictJSON reads one value that has no names that v has not.
