@@ -119,6 +119,9 @@ type Metrics struct {
 	// HistoryLost counts messages that left the queue without a story in the
 	// history, because it could not be written.
 	HistoryLost prometheus.Counter
+	// DeliveriesDamaged counts what was found to be damaged on the disk, by message
+	// and destination: put on hold at an attempt, or set aside at a start.
+	DeliveriesDamaged prometheus.Counter
 	// Compactions counts the times that the queue's index was copied to a
 	// smaller file, and CompactionDuration observes the seconds that it took.
 	Compactions        prometheus.Counter
@@ -208,6 +211,7 @@ func (m *Metrics) makeStore(f factory) {
 	m.CommitDuration = f.histogram("commit_duration_seconds", "Time that one commit of the queue took.", commitBuckets())
 	m.CommitOperations = f.histogram("commit_operations", "Operations that shared one commit of the queue.", prometheus.ExponentialBuckets(1, 2, 12))
 	m.HistoryLost = f.counter("history_lost_total", "Messages whose story could not be kept in the history.")
+	m.DeliveriesDamaged = f.counter("deliveries_damaged_total", "Messages, by destination, that were found to be damaged on the disk and are not sent.")
 	m.Compactions = f.counter("compactions_total", "Times that the queue's index was copied to a smaller file.")
 	m.CompactionDuration = f.histogram("compaction_duration_seconds", "Time that copying the queue's index to a smaller file took.", prometheus.ExponentialBuckets(0.01, 4, 9))
 	m.DNSQueries = f.counters("dns_queries_total", "Questions sent to DNS servers.", label{"type", dnsTypes()}, label{"result", dnsResults()})

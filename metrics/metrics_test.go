@@ -151,6 +151,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"waypost_commit_operations":                 {},
 		"waypost_compactions_total":                 {},
 		"waypost_history_lost_total":                {},
+		"waypost_deliveries_damaged_total":          {},
 		"waypost_compaction_duration_seconds":       {},
 		"waypost_queue_index_bytes":                 {},
 		"waypost_queue_index_free_bytes":            {},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +15,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	bolt "go.etcd.io/bbolt"
+
+	"waypost/metrics"
 )
 
 func listed(t *testing.T, q *Queue, f Filter) []ID {
@@ -454,30 +458,79 @@ func TestDamage(t *testing.T) {
 
 // A content that is not what was acknowledged is not sent as if it were.
 func TestDamagedContent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		seen := make(chan error, 1)
-		w := &world{answer: func(m *Message, d *Delivery) Outcome {
-			r, err := m.Content()
-			if err == nil {
-				_, err = io.ReadAll(r)
-			}
-			seen <- err
-			return all(d, deferred("damaged"))
-		}}
-		q := open(t, w, nil)
-		id := enqueue(t, q, "s@a.test", "0123456789\r\n", "r@b.test")
-		spoilIndex(t, q, func(tx *bolt.Tx) error {
-			b := tx.Bucket(bucketMessage)
-			record := append([]byte(nil), b.Get(id.key())...)
-			record[len(record)-3] ^= 1
-			return b.Put(id.key(), record)
-		})
-		q = open(t, w, func(o *Options) { o.Dir = q.dir })
-		defer running(t, q)()
-		if err := <-seen; !errors.Is(err, ErrDamaged) {
-			t.Errorf("read: %v", err)
+	for name, content := range map[string]string{"in the index": "0123456789\r\n", "in a file": strings.Repeat("x", inlineLimit+1)} {
+		t.Run(name, func(t *testing.T) { virtually(t, func(t *testing.T, w *world) { damagedContent(t, w, content) }) })
+	}
+}
+
+// damagedContent has an attempt find out, after which no other is made before an
+// operator says so.
+func damagedContent(t *testing.T, w *world, content string) {
+	var mu sync.Mutex
+	var seen []error
+	w.answer = func(m *Message, d *Delivery) Outcome {
+		r, err := m.Content()
+		if err == nil {
+			_, err = io.ReadAll(r)
+			r.Close()
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		if seen = append(seen, err); err == nil {
+			return all(d, Result{State: Delivered})
+		}
+		return all(d, deferred("damaged"))
+	}
+	q := open(t, w, nil)
+	id := enqueue(t, q, "s@a.test", content, "r@b.test", "q@c.test")
+	if len(content) > inlineLimit {
+		if err := os.WriteFile(q.contentFile(id), []byte("y"+content[1:]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spoilIndex(t, q, func(tx *bolt.Tx) error {
+		if len(content) > inlineLimit {
+			return nil
+		}
+		b := tx.Bucket(bucketMessage)
+		record := append([]byte(nil), b.Get(id.key())...)
+		record[len(record)-3] ^= 1
+		return b.Put(id.key(), record)
 	})
+	var log strings.Builder
+	m := metrics.New(nil)
+	q = open(t, w, func(o *Options) { o.Dir, o.Metrics, o.Log = q.dir, m, slog.New(slog.NewTextHandler(&log, nil)) })
+	stop := running(t, q)
+	time.Sleep(3 * 24 * time.Hour)
+	if len(seen) != 2 || !errors.Is(errors.Join(seen...), ErrDamaged) || len(w.reported()) > 0 {
+		t.Errorf("in three days it was read with %v, and reported %d times", seen, len(w.reported()))
+	}
+	e, err := q.Show(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range e.Deliveries {
+		if !d.Held || d.Attempts != 1 {
+			t.Errorf("%s is on hold: %v, after %d attempts", d.Destination, d.Held, d.Attempts)
+		}
+	}
+	if n := testutil.ToFloat64(m.DeliveriesDamaged); n != 2 {
+		t.Errorf("%v were counted", n)
+	}
+	if n := q.Stats().Held; n != 2 {
+		t.Errorf("%d recipients are on hold", n)
+	}
+	if _, err := q.Release(Filter{}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(6 * 24 * time.Hour) // what is on hold does not expire
+	if len(seen) != 4 || q.Stats().Held != 2 || len(w.reported()) > 0 {
+		t.Errorf("released, it was read %d times, %d recipients are on hold, and there are %d reports", len(seen), q.Stats().Held, len(w.reported()))
+	}
+	stop()
+	if n := strings.Count(log.String(), "content is damaged, message put on hold"); n != 4 {
+		t.Errorf("said %d times: %s", n, &log)
+	}
 }
 
 // The same for a content in a file, however it is read.

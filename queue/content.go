@@ -170,6 +170,7 @@ func (f *checkedFile) Read(p []byte) (int, error) {
 	f.sum.Write(p[:n])
 	if err == io.EOF && f.sum.Sum32() != f.message.sum {
 		err = fmt.Errorf("content of %s is %w", f.message.ID, ErrDamaged)
+		f.message.noteDamage(err)
 	}
 	return n, err
 }

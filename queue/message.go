@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"errors"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"waypost/relay/smtp"
@@ -237,12 +239,29 @@ type Message struct {
 	inline []byte // content, when it is kept in the index
 	sum    uint32
 	file   bool
+	// damaged is set, atomically, to 1 when the content was read and is not what
+	// was acknowledged.
+	damaged uint32
+}
+
+func (m *Message) isDamaged() bool { return atomic.LoadUint32(&m.damaged) != 0 }
+
+// noteDamage notes an error of the content, if it is that.
+func (m *Message) noteDamage(err error) {
+	if errors.Is(err, ErrDamaged) {
+		atomic.StoreUint32(&m.damaged, 1)
+	}
 }
 
 // Content opens the content for reading. It reads what was acknowledged or
 // fails: a content that does not match its checksum ends in ErrDamaged
-// instead of io.EOF. The caller closes it.
-func (m *Message) Content() (io.ReadCloser, error) { return m.queue.openContent(m) }
+// instead of io.EOF, and after the attempt the delivery is put on hold. The caller
+// closes it.
+func (m *Message) Content() (io.ReadCloser, error) {
+	r, err := m.queue.openContent(m)
+	m.noteDamage(err)
+	return r, err
+}
 
 // Outcome is what one attempt of a delivery came to.
 type Outcome struct {

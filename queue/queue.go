@@ -362,6 +362,7 @@ func (q *Queue) loadAll(snapshot *bolt.Tx) {
 		}
 		d, err := decodeDelivery(k, value)
 		if err != nil {
+			q.metrics.DeliveriesDamaged.Inc()
 			q.log.Error("message set aside", "queue_id", k.id.String(), "error", err.Error())
 			continue
 		}

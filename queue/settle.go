@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"waypost/relay/smtp"
@@ -44,6 +45,9 @@ func (q *Queue) conclusion(m *Message, d *Delivery, out Outcome) *settlement {
 		// Without its report a failure must not become final.
 		q.log.Error("report not written, trying again later", "queue_id", m.ID.String(), "error", err.Error())
 		s.postpone()
+	}
+	if m.isDamaged() && s.after.Open() > 0 {
+		s.after.Held = true // to try again would find the same
 	}
 	s.encode()
 	return s
@@ -86,6 +90,10 @@ func (s *settlement) finish(to string, err error) {
 		return
 	}
 	s.account()
+	if s.after.Held && !s.before.Held {
+		q.metrics.DeliveriesDamaged.Inc()
+		q.log.Error("content is damaged, message put on hold", "queue_id", s.message.ID.String(), "next_hop", s.after.Destination)
+	}
 	q.sched.done(s.before.key(), to, q.hint(s.after))
 	for _, p := range s.reports {
 		p.draft.file = nil
@@ -100,6 +108,7 @@ func (s *settlement) again() (*settlement, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.damaged = atomic.LoadUint32(&s.message.damaged)
 	d, out, results := *now, s.outcome, s.outcome.Results
 	d.Recipients, out.Results = slices.Clone(now.Recipients), nil
 	for i := range s.judged.Recipients {
