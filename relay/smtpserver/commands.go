@@ -72,9 +72,6 @@ func (s *session) command(verb, arg string) error {
 		return s.complain(550, code{5, 7, 1}, "XCLIENT is not accepted from your address", metrics.RefusedProtocol)
 	case ok && v.offered != nil && !v.offered(s), !ok && verb != "" && has(known):
 		return s.complain(502, code{5, 5, 1}, "Command not available", metrics.RefusedSyntax)
-	case !ok && strings.HasPrefix(verb, "BDAT"):
-		// What follows may be a chunk, and must never be taken for commands.
-		return s.dismiss(501, code{5, 5, 4}, "Expected BDAT and a size", metrics.RefusedSyntax)
 	case !ok:
 		return s.complain(500, code{5, 5, 1}, "Command not recognised", metrics.RefusedSyntax)
 	case v.where&noArguments != 0 && arg != "":

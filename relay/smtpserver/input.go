@@ -80,7 +80,7 @@ func (in *input) fill() error {
 
 // line returns the next line without its CRLF, which is at most limit octets
 // long with it. It is valid until the next read. errLineTooLong and errLineEnd
-// leave the session usable.
+// leave the session usable, and come with the beginning of the line.
 func (in *input) line(limit int) ([]byte, error) {
 	seen := 0
 	for {
@@ -93,18 +93,19 @@ func (in *input) line(limit int) ([]byte, error) {
 			line := in.buffered()[:seen+i]
 			in.consume(seen + i + 1)
 			if len(line) >= limit {
-				return nil, errLineTooLong
+				return line, errLineTooLong
 			}
 			// RFC 5321 §2.3.8: nothing but CRLF ends a line, and neither
 			// octet stands alone in it.
 			if n := len(line) - 1; n < 0 || line[n] != '\r' || bytes.IndexByte(line[:n], '\r') >= 0 {
-				return nil, errLineEnd
+				return line, errLineEnd
 			}
 			return line[:len(line)-1], nil
 		}
 		seen = len(in.buffered())
 		if seen >= limit {
-			return nil, in.skipLine()
+			begin := bytes.Clone(in.buffered()[:16])
+			return begin, in.skipLine()
 		}
 		if seen == len(in.buf) {
 			in.enlarge()

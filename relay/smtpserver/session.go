@@ -203,7 +203,10 @@ func (s *session) greet() { s.reply(220, noCode, s.server.Hostname+" ESMTP waypo
 // step reads one command and answers it.
 func (s *session) step() error {
 	line, err := s.readCommand()
+	chunk := beginsChunk(line)
 	switch {
+	case chunk && (errors.Is(err, errLineTooLong) || errors.Is(err, errLineEnd)):
+		return s.dismissChunk()
 	case errors.Is(err, errLineTooLong):
 		return s.complain(500, code{5, 5, 2}, "Line too long", metrics.RefusedSyntax)
 	case errors.Is(err, errLineEnd):
@@ -221,6 +224,9 @@ func (s *session) step() error {
 		s.talk.Command(false, string(line))
 	}
 	verb, arg, ok := splitCommand(line)
+	if chunk && (!ok || verb != "BDAT") {
+		return s.dismissChunk()
+	}
 	if !ok {
 		return s.complain(500, code{5, 5, 2}, "Control character in command", metrics.RefusedSyntax)
 	}

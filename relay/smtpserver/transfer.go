@@ -1,6 +1,7 @@
 package smtpserver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -85,8 +86,7 @@ func (c *chunks) abort() {
 func (s *session) bdat(arg string) error {
 	size, last, ok := parseChunk(arg)
 	if !ok {
-		// Where the chunk ends is unknown, so there is no way to go on.
-		return s.dismiss(501, code{5, 5, 4}, "Bad chunk size", metrics.RefusedSyntax)
+		return s.dismissChunk()
 	}
 	limit := s.server.MaxSize
 	if limit > 0 && size > 2*limit+(64<<20) {
@@ -108,6 +108,19 @@ func (s *session) bdat(arg string) error {
 		s.beginChunks()
 	}
 	return s.chunk(size, last)
+}
+
+// beginsChunk reports whether a line may be BDAT, however badly it is written.
+func beginsChunk(line []byte) bool {
+	line = bytes.TrimLeft(line, " \t")
+	return len(line) >= 4 && strings.EqualFold(string(line[:4]), "BDAT")
+}
+
+// dismissChunk ends the session of a client whose chunk has no size that can be
+// read: where it ends is unknown, and what it holds must never be taken for
+// commands.
+func (s *session) dismissChunk() error {
+	return s.dismiss(501, code{5, 5, 4}, "Expected BDAT and a size", metrics.RefusedSyntax)
 }
 
 func parseChunk(arg string) (size int64, last, ok bool) {
