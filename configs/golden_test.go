@@ -12,6 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "write the .golden files anew")
 
+// L-08: each with its place and its word.
+//
 // TestBadConfigurations loads each file of testdata/bad and compares everything
 // that is wrong with it to the .golden file beside it.
 //

@@ -384,6 +384,7 @@ func TestImagesAreAlike(t *testing.T) {
 	}
 }
 
+// L-06: no root, and no way to it.
 func TestUnit(t *testing.T) {
 	lines := strings.Split(read(t, unitFile), "\n")
 	for _, want := range []string{

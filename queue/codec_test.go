@@ -123,6 +123,8 @@ func checkFlippedKey(t *testing.T, key, record []byte) {
 	}
 }
 
+// L-07: whatever the octets are.
+//
 // Whatever stands in a record, reading it ends, in bounded memory.
 func FuzzRecords(f *testing.F) {
 	d := sampleDelivery()

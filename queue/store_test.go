@@ -368,6 +368,7 @@ func TestShortLivedMessagesStayOutOfTheIndex(t *testing.T) {
 	s.close()
 }
 
+// L-07: whatever the octets are.
 func FuzzJournal(f *testing.F) {
 	dir := f.TempDir()
 	s := openTestStore(f, dir)

@@ -177,10 +177,13 @@ func (all declarations) read(file *ast.File) {
 
 func (all declarations) add(name string, node ast.Node) {
 	d := declaration{map[string]bool{}, map[string]bool{}}
+	others := map[*ast.Ident]bool{} // fields and methods
 	ast.Inspect(node, func(n ast.Node) bool {
 		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			others[n.Sel] = true
 		case *ast.Ident:
-			d.names[n.Name] = true
+			d.names[n.Name] = d.names[n.Name] || !others[n]
 		case *ast.BasicLit:
 			if text, err := strconv.Unquote(n.Value); n.Kind == token.STRING && err == nil {
 				d.note(text)
@@ -190,7 +193,39 @@ func (all declarations) add(name string, node ast.Node) {
 		}
 		return true
 	})
+	for _, local := range locals(node) {
+		d.names[local] = false
+	}
 	all[name] = d
+}
+
+// locals returns the names that a declaration has for itself.
+func locals(node ast.Node) (names []string) {
+	note := func(all ...ast.Expr) {
+		for _, e := range all {
+			if id, ok := e.(*ast.Ident); ok {
+				names = append(names, id.Name)
+			}
+		}
+	}
+	ast.Inspect(node, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field:
+			for _, id := range n.Names {
+				note(id)
+			}
+		case *ast.AssignStmt:
+			if n.Tok == token.DEFINE {
+				note(n.Lhs...)
+			}
+		case *ast.RangeStmt:
+			if n.Tok == token.DEFINE {
+				note(n.Key, n.Value)
+			}
+		}
+		return true
+	})
+	return names
 }
 
 // note takes the numbers that text begins with.
@@ -206,8 +241,10 @@ func (all declarations) numbers(name string, seen map[string]bool) map[string]bo
 	if d, ok := all[name]; ok && !seen[name] {
 		seen[name] = true
 		maps.Copy(numbers, d.numbers)
-		for used := range d.names {
-			maps.Copy(numbers, all.numbers(used, seen))
+		for name, used := range d.names {
+			if used {
+				maps.Copy(numbers, all.numbers(name, seen))
+			}
 		}
 	}
 	return numbers

@@ -155,6 +155,7 @@ func TestUnknownNamesAreWork(t *testing.T) {
 	}
 }
 
+// L-03: nobody else may read it.
 func TestEdit(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "users")
 	set := func(user, hash string, add bool) error {

@@ -75,6 +75,7 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	conn.Close()
 }
 
+// L-03: a link.
 func TestSomethingElseStays(t *testing.T) {
 	path := socketPath(t)
 	if err := os.Symlink("/etc/passwd", path); err != nil {

@@ -147,6 +147,8 @@ func TestOthersDoNotWait(t *testing.T) {
 	}
 }
 
+// L-03: links, pipes and the like.
+//
 // Nothing that another user can put there leads out of the directory, blocks,
 // or stops what comes behind it.
 func TestHostileFiles(t *testing.T) {

@@ -178,6 +178,7 @@ func TestDataErrors(t *testing.T) {
 	}
 }
 
+// L-10: one session, and the others go on.
 func TestPanicEndsOneSession(t *testing.T) {
 	_, address := start(t, &memory{panics: true}, nil)
 	other := dial(t, address).ready()
