@@ -79,7 +79,7 @@ func (a *attempt) learn(v verdict) verdict {
 		a.pass.Slow(a.tooMuch)
 	case v == worked:
 		a.pass.Succeed()
-	default:
+	case !a.asksTooMuch():
 		a.pass.Fail(a.last.text())
 	}
 	a.tooMuch = ""

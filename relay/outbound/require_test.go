@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 
 	"waypost/queue"
+	"waypost/relay/pace"
 	"waypost/relay/relaytest"
 	"waypost/relay/route"
 	"waypost/relay/smtp"
@@ -69,6 +70,42 @@ func TestReportRequiresTLS(t *testing.T) {
 					if r := deliverTo(t, t.Context(), o, &mail, to).Results[0]; r.State == queue.Delivered {
 						t.Error("mail that requires TLS went without")
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestOthersDoNotPay: that a message asks more of TLS than a host has is no failure
+// of its site, which other mail would pay for.
+func TestOthersDoNotPay(t *testing.T) {
+	m, _ := message(t, queue.Envelope{RequireTLS: true}, short)
+	ca := relaytest.NewCA(t)
+	for _, row := range []struct {
+		name    string
+		down    bool
+		trouble bool
+	}{{"no TLS", false, false}, {"no host", true, true}} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, z := &network{}, &zone{addresses: map[string][]string{"smart": {"192.0.2.1"}}}
+				if !row.down {
+					n.sink(t, "192.0.2.1", relaytest.WithExtensions("REQUIRETLS"))
+				}
+				leg := hostLeg("smart")
+				o := start(t, n, z, func(o *Options) {
+					via(route.Route{Via: []route.Leg{leg}})(o)
+					o.TLS = trusting(ca)
+				})
+				pass, ok := o.Admit("smart", func(string) bool { return true })
+				if !ok {
+					t.Fatal("not admitted")
+				}
+				defer pass.End()
+				out := deliver(t, queue.WithPass(t.Context(), pass), o, m, "r@b.example")
+				want(t, out.Results[0], queue.Deferred, map[bool]string{true: "4.4.1", false: "4.7.0"}[row.down], "")
+				if got := o.Pacer.State(pace.Hop{Hosts: []string{"smart"}, Name: leg.String()}); (got.Trouble != "") != row.trouble || !got.Known {
+					t.Errorf("the site has the trouble %q", got.Trouble)
 				}
 			})
 		})
