@@ -47,8 +47,11 @@ func (s *service) transact(mail string, rcpts ...string) {
 		s.cmd(c, 250, "RCPT TO:%s", r)
 	}
 	s.cmd(c, 354, "DATA")
-	s.cmd(c, 250, "From: s@a.example\r\nSubject: hello\r\n\r\nHello.\r\n.")
+	s.cmd(c, 250, "%s.", transacted)
 }
+
+// transacted is the content of a message by transact.
+const transacted = "From: s@a.example\r\nSubject: hello\r\n\r\nHello.\r\n"
 
 // sentTo returns what a sink got, as the MAIL line and the RCPT lines of each
 // message, without what it got more than n of.
@@ -111,8 +114,10 @@ func TestAliases(t *testing.T) {
 			s.transact(tc.mail, tc.rcpts...)
 			got := sentTo(sink, len(tc.want))
 			for _, want := range tc.want {
-				if _, ok := got[want]; !ok {
+				if m, ok := got[want]; !ok {
 					t.Errorf("there is no %s", want)
+				} else if m.From != "" && below(t, m.Content) != transacted {
+					t.Errorf("%s has the content %q", want, m.Content)
 				}
 				delete(got, want)
 			}

@@ -5,6 +5,9 @@ import (
 	"testing"
 )
 
+// TestField: what is folded, and where.
+//
+// 5322-2.1.1-a
 func TestField(t *testing.T) {
 	long := strings.Repeat("x", 80)
 	tests := []struct {
