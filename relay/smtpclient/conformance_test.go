@@ -54,7 +54,7 @@ func TestConformance(t *testing.T) {
 		says  string
 	}{
 		{name: "5321-2.2.1-b 5321-4.1.4-g EHLO first, QUIT last", codes: "250", says: "EHLO relay.example|" + one + "QUIT"},
-		{name: "5321-4.1.4-c a literal for want of a name", hello: "[192.0.2.1]", codes: "250", says: "EHLO [192.0.2.1]|" + one + "QUIT"},
+		{name: "5321-4.1.4-c 5321-2.3.5-a a literal for want of a name", hello: "[192.0.2.1]", codes: "250", says: "EHLO [192.0.2.1]|" + one + "QUIT"},
 		{name: "5321-3.2-b EHLO is unknown", rules: []relaytest.Rule{rule("EHLO", "500 5.5.1 what")}, codes: "250", says: "EHLO relay.example|HELO relay.example|" + one + "QUIT"},
 		{name: "5321-3.2-b EHLO is refused", rules: []relaytest.Rule{rule("EHLO", "550 5.7.1 no")}, codes: "250", says: "EHLO relay.example|HELO relay.example|" + one + "QUIT"},
 		{name: "5321-4.1.1.1-a both are refused", rules: []relaytest.Rule{rule("EHLO", "502 no"), rule("HELO", "504 no")}, says: "EHLO relay.example|HELO relay.example|QUIT"},

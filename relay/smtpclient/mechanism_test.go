@@ -13,6 +13,8 @@ import (
 
 // Each mechanism proves who we are with the right secret, and is refused with a
 // wrong one. Who reads along learns neither.
+//
+// 4954-4-c: also with responses that are longer than a command may be.
 func TestMechanisms(t *testing.T) {
 	ca := relaytest.NewCA(t)
 	dialogues := dialogue.New()

@@ -15,7 +15,7 @@ import (
 
 // TestExtensions: keywords are known in any case, and nothing else is.
 //
-// T-12 9422-a: STARTTLS in any case, and LIMITS by its grammar.
+// 5321-4.1.1.1-b T-12 9422-a: STARTTLS in any case, and LIMITS by its grammar.
 func TestExtensions(t *testing.T) {
 	s := relaytest.NewSink(t, "127.0.0.5:0")
 	for reply, want := range map[string]smtpclient.Extensions{
