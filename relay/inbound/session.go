@@ -74,9 +74,6 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 		// RFC 5321 §4.1.4: no nested MAIL.
 		return b.refuse(metrics.RefusedSequence, 503, gosmtp.EnhancedCode{5, 5, 1}, "A transaction is open already")
 	}
-	if err := s.submits(); err != nil {
-		return err
-	}
 	path, err := smtp.SplitPath(from, o.UTF8)
 	switch {
 	case errors.Is(err, smtp.ErrUTF8):
@@ -85,6 +82,9 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 		return b.refuse(metrics.RefusedSender, 501, gosmtp.EnhancedCode{5, 1, 7}, "Bad sender address")
 	case s.unqualified(path):
 		return b.refuse(metrics.RefusedSender, 553, gosmtp.EnhancedCode{5, 1, 8}, "The sender's domain is no full name")
+	}
+	if err := s.submits(path); err != nil {
+		return err
 	}
 	if d := b.Rules.Sender(s.who(), path); !d.Allowed {
 		return s.denied(metrics.RefusedSender, d, path, smtp.Path{})

@@ -3,23 +3,26 @@ package inbound
 import (
 	"strings"
 
-	gosmtp "github.com/emersion/go-smtp"
-
 	"waypost/metrics"
+	"waypost/relay/policy"
 	"waypost/relay/smtp"
 )
 
 // submits decides whether the client may submit new mail at all (RFC 6409 §4.3):
-// only those whom we know, also to the domains that are relayed for anyone.
-func (s *session) submits() error {
+// only those whom we know may, also to the domains that are relayed for anyone.
+func (s *session) submits(sender smtp.Path) error {
 	b := s.backend
-	switch {
-	case !b.Submission || s.local || b.Rules.Trusted(s.who()):
+	if !b.Submission || s.local || b.Rules.Trusted(s.who()) {
 		return nil
-	case b.Authenticator != nil:
-		return b.refuse(metrics.RefusedAuth, 530, gosmtp.EnhancedCode{5, 7, 0}, "Authentication required")
 	}
-	return b.refuse(metrics.RefusedRelay, 550, gosmtp.EnhancedCode{5, 7, 1}, "Submission is not for you")
+	d := policy.Decision{
+		Reason: "submission is for logins, relay.networks and relay.certificates",
+		Reply:  smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Lines: []string{"Submission is not for you"}},
+	}
+	if b.Authenticator != nil {
+		d.Reply = smtp.Reply{Code: 530, Enhanced: smtp.EnhancedCode{5, 7, 0}, Lines: []string{"Authentication required"}}
+	}
+	return s.denied(metrics.RefusedAuth, d, sender, smtp.Path{})
 }
 
 // unqualified reports whether a path of a new message has a domain that is no full
