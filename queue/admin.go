@@ -76,10 +76,17 @@ func (q *Queue) Content(id ID) (io.ReadCloser, error) {
 // WaitsUntil returns when d will be attempted: when it is due, or when its
 // destination is tried again.
 func (q *Queue) WaitsUntil(d *Delivery) time.Time {
-	if paused := q.sched.pausedUntil(d.Destination, q.classes.of(d.Class)); paused.After(d.Next) {
+	if paused, _ := q.Paused(d); paused.After(d.Next) {
 		return paused
 	}
 	return d.Next
+}
+
+// Paused returns when the destination of d is tried again that could not be
+// reached, or where a host asked to be left alone, and what was said then; zero
+// where it is not paused.
+func (q *Queue) Paused(d *Delivery) (until time.Time, why string) {
+	return q.sched.pausedUntil(d.Destination, q.classes.of(d.Class))
 }
 
 // Stats returns one view of the queue.

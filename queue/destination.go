@@ -30,6 +30,7 @@ type destination struct {
 	pausedSince int64
 	jitter      float64       // of the pause
 	asked       time.Duration // how long the pause is; 0 is the first interval of each class
+	why         string        // it is paused
 	probing     bool
 	waits       bool          // for a pass
 	wanted      time.Time     // when an operator asked for everything to be tried

@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,11 @@ func TestPauseThatAHostAskedFor(t *testing.T) {
 		synctest.Wait()
 		if e, err := q.Show(first); err != nil || q.WaitsUntil(e.Deliveries[0]).Sub(begin).Round(time.Second) != time.Hour {
 			t.Errorf("waits until %v, %v", q.WaitsUntil(e.Deliveries[0]), err)
+		} else if _, why := q.Paused(e.Deliveries[0]); !strings.Contains(why, "blocked") {
+			t.Errorf("it is paused because of %q", why)
+		}
+		if until, why := q.Paused(&Delivery{Destination: "c.test"}); !until.IsZero() || why != "" {
+			t.Errorf("another destination is paused until %v because of %q", until, why)
 		}
 		if len(w.tried("other")) != 1 {
 			t.Error("another destination was paused, too")

@@ -22,7 +22,7 @@ func (s *schedule) judge(w *worker, out Outcome, random func() float64) {
 		w.destination.answer(w.since, time.Now())
 	}
 	if out.pauses() {
-		w.destination.pause(w.since, out.Pause, random())
+		w.destination.pause(w.since, out, random())
 	}
 	s.place(w.destination)
 }
@@ -31,7 +31,7 @@ func (s *schedule) judge(w *worker, out Outcome, random func() float64) {
 // opens the destination again, unless a host asked for the pause after that.
 func (d *destination) answer(since, now time.Time) {
 	if d.asked == 0 || d.pausedSince < since.UnixMilli() {
-		d.pausedSince, d.asked, d.probing = 0, 0, false
+		d.pausedSince, d.asked, d.why, d.probing = 0, 0, "", false
 	}
 	switch {
 	case now.Sub(since) < slowAfter:
@@ -44,11 +44,27 @@ func (d *destination) answer(since, now time.Time) {
 // pause leaves the destination alone, for no host took a session or one asked for
 // that. Attempts that were under way when the first of them failed do not lengthen
 // the pause.
-func (d *destination) pause(since time.Time, asked time.Duration, jitter float64) {
+func (d *destination) pause(since time.Time, out Outcome, jitter float64) {
 	d.probing = true
 	if d.pausedSince < since.UnixMilli() {
-		d.pausedSince, d.jitter, d.asked = nowMillis(), jitter, asked
+		d.pausedSince, d.jitter, d.asked, d.why = nowMillis(), jitter, out.Pause, out.why()
 	}
+}
+
+// maxWhy bounds what is kept of why a destination is paused: there may be many.
+const maxWhy = 200
+
+// why is what an attempt that came to nothing says of that, in short.
+func (o Outcome) why() string {
+	at := slices.IndexFunc(o.Results, func(r Result) bool { return r.State == Deferred })
+	if at < 0 {
+		return ""
+	}
+	text := o.Results[at].Text()
+	if len(text) > maxWhy {
+		text = strings.ToValidUTF8(text[:maxWhy], "") + "…"
+	}
+	return strings.Clone(text)
 }
 
 // missed is a hint whose turn came while its delivery was in flight, by the
@@ -78,20 +94,20 @@ func (s *schedule) wakeUp(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d := s.destinations[name]; d != nil && d.pausedSince != 0 {
-		d.pausedSince, d.asked = 0, 0
+		d.pausedSince, d.asked, d.why = 0, 0, ""
 		s.place(d)
 	}
 }
 
-// pausedUntil returns until when a destination is not tried for a class; zero
-// when it is.
-func (s *schedule) pausedUntil(name string, c *class) time.Time {
+// pausedUntil returns until when a destination is not tried for a class, and why;
+// zero when it is.
+func (s *schedule) pausedUntil(name string, c *class) (until time.Time, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d := s.destinations[name]; d != nil && d.pausedUntil(c) > nowMillis() {
-		return time.UnixMilli(d.pausedUntil(c))
+		return time.UnixMilli(d.pausedUntil(c)), d.why
 	}
-	return time.Time{}
+	return time.Time{}, ""
 }
 
 // scheduleStats says how the schedule stands.

@@ -278,6 +278,19 @@ func (e *explainer) schedule(out *control.ExplainedRecipient) {
 	out.LifetimeSeconds, out.WarnAfterSeconds = retry.Lifetime.Seconds(), retry.WarnAfter.Seconds()
 }
 
+// paceOf says how fast mail may leave where a destination leads; nil where that is
+// not known.
+func (r *Relay) paceOf(destination string) *control.ExplainedPace {
+	state, known := r.outbound.Pacer.Standing(destination)
+	if !known {
+		return nil
+	}
+	r.mu.Lock()
+	e := &explainer{relay: r, config: r.config}
+	r.mu.Unlock()
+	return e.pace(&state)
+}
+
 // pace says how the site of a leg stands.
 func (e *explainer) pace(s *pace.State) *control.ExplainedPace {
 	if s == nil {

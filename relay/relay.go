@@ -244,7 +244,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.side.Go(func() { r.drop.Run(ctx) })
 	r.side.Go(func() {
 		r.fail(control.Serve(sideCtx, r.control, control.Service{
-			Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Listeners: r.listeners,
+			Queue: r.queue, Reload: r.Reload, Explain: r.Explain, Pace: r.paceOf, Listeners: r.listeners,
 			Log: r.tap, Metrics: r.registry, Dialogues: r.dialogues, Level: r.options.Level,
 		}))
 	})

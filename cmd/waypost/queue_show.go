@@ -166,12 +166,35 @@ func printRecipient(field func(name, text string), r *control.Recipient, now tim
 	field("  State", state)
 	field("  Why then", r.NextReason)
 	field("  Next hop", r.Destination)
+	if r.PausedUntil != nil {
+		field("  Paused", "until "+stamp(*r.PausedUntil)+": "+r.PausedWhy)
+	}
+	printPace(field, r.Pace)
 	field("  Tries", fmt.Sprint(r.Attempts))
 	if r.LastAttempt != nil {
 		field("  Last try", stamp(*r.LastAttempt)+", "+ago(*r.LastAttempt, now))
 		field("  Host", r.Host)
 		field("  Reply", r.Reply)
 	}
+}
+
+// printPace prints how fast mail may leave where a recipient waits for.
+func printPace(field func(name, text string), p *control.ExplainedPace) {
+	if p == nil || p.Window == 0 {
+		return
+	}
+	text := fmt.Sprintf("%d of %d connections in use at %s", p.Used, p.Window, p.Site)
+	if p.Window != p.MaxConnections {
+		text += fmt.Sprintf(", of %d at most", p.MaxConnections)
+	}
+	if p.Waiting > 0 {
+		text += fmt.Sprintf(", %d next hops wait", p.Waiting)
+	}
+	field("  Pace", text)
+	if p.Until != nil {
+		field("  Waits", "until "+stamp(*p.Until))
+	}
+	field("  Trouble", p.Trouble)
 }
 
 func sameResult(a, b *control.AttemptResult) bool {

@@ -69,6 +69,21 @@ func recipient(d *queue.Delivery, r *queue.Recipient, next time.Time, held bool)
 	return out
 }
 
+// stand adds to the recipients that wait how their destinations stand.
+func (h *handler) stand(m *Message, e *queue.Entry) {
+	for i := range m.Recipients {
+		r := &m.Recipients[i]
+		if !r.Waits() {
+			continue
+		}
+		until, why := h.queue.Paused(&queue.Delivery{Destination: r.Destination, Class: e.Class})
+		r.PausedUntil, r.PausedWhy = known(until), why
+		if h.pace != nil {
+			r.Pace = h.pace(r.Destination)
+		}
+	}
+}
+
 // attempts describes attempts.
 func attempts(all []queue.Attempt) (out []Attempt) {
 	for i := range all {

@@ -91,8 +91,10 @@ func (f *fake) Content(id queue.ID) (io.ReadCloser, error) {
 }
 
 func (f *fake) WaitsUntil(*queue.Delivery) time.Time { return f.waits }
-func (f *fake) Stats() metrics.QueueStats            { return f.stats }
-func (f *fake) DestinationHeld(name string) bool     { return slices.Contains(f.onHold, name) }
+
+func (f *fake) Paused(*queue.Delivery) (time.Time, string) { return f.waits, "no host answers" }
+func (f *fake) Stats() metrics.QueueStats                  { return f.stats }
+func (f *fake) DestinationHeld(name string) bool           { return slices.Contains(f.onHold, name) }
 
 func (f *fake) HeldDestinations() (all []queue.HeldDestination) {
 	for _, name := range f.onHold {

@@ -22,6 +22,7 @@ type adminQueue interface {
 	Show(id queue.ID) (queue.Entry, error)
 	Content(id queue.ID) (io.ReadCloser, error)
 	WaitsUntil(d *queue.Delivery) time.Time
+	Paused(d *queue.Delivery) (until time.Time, why string)
 	Stats() metrics.QueueStats
 	Ready() error
 	DestinationHeld(name string) bool
@@ -49,6 +50,7 @@ var _ adminQueue = (*queue.Queue)(nil)
 // handler answers requests.
 type handler struct {
 	queue   adminQueue
+	pace    func(destination string) *ExplainedPace
 	log     *tap.Tap
 	metrics prometheus.Gatherer
 }
@@ -57,7 +59,7 @@ type handler struct {
 var errNotRunning = &Problem{Code: CodeTemporary, Text: "no waypost is running that could answer this"}
 
 func newHandler(q adminQueue, s Service) http.Handler {
-	h := &handler{queue: q, log: s.Log, metrics: s.Metrics}
+	h := &handler{queue: q, pace: s.Pace, log: s.Log, metrics: s.Metrics}
 	mux := http.NewServeMux()
 	answer := func(pattern string, f func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -146,7 +148,9 @@ func (h *handler) show(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.message(&e, time.Now()), nil
+	m := h.message(&e, time.Now())
+	h.stand(&m, &e)
+	return m, nil
 }
 
 func parseID(s string) (queue.ID, error) {

@@ -31,6 +31,9 @@ type Service struct {
 	Reload func() (*Reloaded, error)
 	// Explain answers questions; nil is a waypost that does not run.
 	Explain func(context.Context, *Question) (*Explanation, error)
+	// Pace says how fast mail may leave where a destination leads, nil where that is
+	// not known; a nil function is a waypost that does not run.
+	Pace func(destination string) *ExplainedPace
 	// Listeners returns the addresses on which mail is taken; nil is a waypost
 	// that does not run.
 	Listeners func() []string

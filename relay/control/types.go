@@ -139,6 +139,13 @@ type Recipient struct {
 	Held bool `json:"held"`
 	// DestinationHeld says that its destination is on hold; left out where not.
 	DestinationHeld bool `json:"destination_held,omitempty"`
+	// PausedUntil is when its destination is tried again that could not be reached,
+	// or where a host asked to be left alone, and PausedWhy what was said then; Pace
+	// is how fast mail may leave where it leads. They are told of one message alone,
+	// and left out where there is nothing to tell.
+	PausedUntil *time.Time     `json:"paused_until,omitempty"`
+	PausedWhy   string         `json:"paused_why,omitempty"`
+	Pace        *ExplainedPace `json:"pace,omitempty"`
 	// Attempts is how often it was tried.
 	Attempts int `json:"attempts"`
 	// NextAttempt is when it is tried next; left out when it is held or final.

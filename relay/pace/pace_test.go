@@ -3,6 +3,7 @@ package pace
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -392,6 +393,7 @@ func TestRules(t *testing.T) {
 	p := New(Options{Default: Bounds{MaxConnections: 7}, Rules: []*Rule{
 		{Name: "both", Domains: []string{".a.example"}, Hosts: []string{"mx.a.example"}, Bounds: Bounds{MaxConnections: 1}},
 		{Name: "each", Domains: []string{"b.example"}, Each: true, Bounds: Bounds{MaxConnections: 2}},
+		{Name: "own", Leg: "own", Each: true, Bounds: Bounds{MaxConnections: 3}},
 		{Name: "provider", Hosts: []string{".mail.example"}, Bounds: Bounds{MinConnections: 8}},
 	}})
 	for _, row := range []struct {
@@ -405,12 +407,18 @@ func TestRules(t *testing.T) {
 		{Hop{Domain: "b.example", Hosts: []string{"mx"}, Name: "mx"}, "mx", "each", 2},
 		{Hop{Domain: "c.example", Hosts: []string{"c.mail.example"}, Name: "c.mail.example"}, "provider", "provider", 7},
 		{Hop{Hosts: []string{"smart.mail.example"}, Name: "smtp://smart.mail.example:25"}, "provider", "provider", 7},
+		{Hop{Hosts: []string{"smart.mail.example"}, Name: "smtp://smart.mail.example:25", Leg: "own"}, "smtp://smart.mail.example:25", "own", 3},
 	} {
 		pass := admitted(t, p, row.hop.Name+row.hop.Domain, row.hop)
 		if s := p.State(row.hop); s.Site != row.site || s.Rule != row.rule || s.Bounds.MaxConnections != row.most || s.Used != 1 {
 			t.Errorf("%+v: %+v", row.hop, s)
+		} else if at, known := p.Standing(row.hop.Name + row.hop.Domain); !known || !reflect.DeepEqual(at, s) {
+			t.Errorf("%+v: it is at %+v", row.hop, at)
 		}
 		pass.End()
+	}
+	if s, known := p.Standing("nobody"); known {
+		t.Errorf("a destination that was never heard of is at %+v", s)
 	}
 	if s := p.State(Hop{Hosts: []string{"other.mail.example"}, Name: "other"}); s.Site != "provider" || s.Window != 7 {
 		t.Errorf("%+v", s)

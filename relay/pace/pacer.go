@@ -165,6 +165,9 @@ func (p *Pacer) siteOf(rule int, h Hop) *site {
 	if s == nil {
 		s = p.newSite(key, name, bounds)
 		s.label = label
+		if rule >= 0 {
+			s.rule = p.rules[rule].Name
+		}
 		p.sites[key] = s
 	}
 	return s
@@ -238,19 +241,26 @@ func (p *Pacer) State(h Hop) State {
 	if rule >= 0 {
 		out.Rule = p.rules[rule].Name
 	}
-	s := p.sites[key]
-	if s == nil {
-		if rule >= 0 {
-			out.Bounds = p.rules[rule].Bounds.withDefaults()
-		}
-		return out
+	if s := p.sites[key]; s != nil {
+		return s.state(now)
 	}
-	out.Site, out.Bounds, out.Known = s.name, s.bounds, true
-	out.Window, out.Used, out.Waiting, out.Trouble = int(s.window), s.used, s.line.Len(), s.trouble
-	if why := s.limited(now, 0); why.until.After(now) {
-		out.Until = why.until
+	if rule >= 0 {
+		out.Bounds = p.rules[rule].Bounds.withDefaults()
 	}
 	return out
+}
+
+// Standing returns how the site stands where a destination was last; false where
+// that is not known.
+func (p *Pacer) Standing(destination string) (State, bool) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h, known := p.homes[destination]
+	if !known {
+		return State{}, false
+	}
+	return h.site.state(now), true
 }
 
 // Why says what a destination waits for, "" when it does not.

@@ -25,6 +25,7 @@ type site struct {
 	key      string
 	name     string
 	label    string // in metrics; "" for none
+	rule     string // the name of its rule; "" for none
 	own      bool   // it is that of one destination, of which nothing more is known
 	bounds   Bounds
 	window   float64
@@ -234,6 +235,18 @@ func (s *site) slow(now time.Time, why string) {
 	s.window = max(min(s.window, float64(s.used))-1, float64(s.bounds.MinConnections))
 	s.ceiling, s.lowUntil, s.shrunk = s.window, now.Add(ceilingFor), now
 	s.show()
+}
+
+// state describes the site.
+func (s *site) state(now time.Time) State {
+	out := State{
+		Site: s.name, Rule: s.rule, Bounds: s.bounds, Known: true,
+		Window: int(s.window), Used: s.used, Waiting: s.line.Len(), Trouble: s.trouble,
+	}
+	if why := s.limited(now, 0); why.until.After(now) {
+		out.Until = why.until
+	}
+	return out
 }
 
 // show tells the metrics.
