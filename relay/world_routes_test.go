@@ -51,7 +51,8 @@ func TestWorldRoutes(t *testing.T) {
 	for _, host := range []int{5, 6, 7, 8, 9, 10} {
 		sinks[host] = w.sink(t, host)
 	}
-	w.zone("smart.example A $7", "by-mx.example MX 10 mx.by-mx.example", "mx.by-mx.example A $10",
+	// A named host is that host, whatever MX records it has.
+	w.zone("smart.example A $7", "smart.example MX 10 mx.by-mx.example", "by-mx.example MX 10 mx.by-mx.example", "mx.by-mx.example A $10",
 		"other.example MX 10 mx.by-mx.example", "mx-first.example MX 10 mx.mx-first.example", "mx.mx-first.example A $10")
 	for _, row := range []struct {
 		rcpt, from string

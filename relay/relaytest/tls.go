@@ -53,6 +53,19 @@ func (ca *CA) Authority() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{ca.cert.Raw}, PrivateKey: ca.key, Leaf: ca.cert}
 }
 
+// SelfSigned returns a server certificate for host names that nobody but itself
+// vouches for.
+func SelfSigned(t testing.TB, names ...string) tls.Certificate {
+	t.Helper()
+	template, key := certificate(names[0]), newKey(t)
+	template.DNSNames, template.ExtKeyUsage = names, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatalf("sign a certificate by itself: %v", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
 // Leaf signs a server certificate for host names and IP addresses.
 func (ca *CA) Leaf(names ...string) tls.Certificate {
 	ca.t.Helper()
