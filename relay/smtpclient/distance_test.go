@@ -13,43 +13,6 @@ import (
 	"waypost/relay/smtpclient"
 )
 
-// distant returns the near end of a line to conn on which every octet takes
-// half of rtt each way. It has room for whatever is under way.
-func distant(conn net.Conn, rtt time.Duration) net.Conn {
-	near, far := net.Pipe()
-	go carry(conn, far, rtt/2)
-	go carry(far, conn, rtt/2)
-	return near
-}
-
-func carry(to, from net.Conn, delay time.Duration) {
-	type piece struct {
-		octets []byte
-		due    time.Time
-	}
-	line := make(chan piece, 10_000)
-	go func() {
-		defer close(line)
-		for buffer := make([]byte, 64<<10); ; {
-			n, err := from.Read(buffer)
-			if err != nil {
-				return
-			}
-			line <- piece{bytes.Clone(buffer[:n]), time.Now().Add(delay)}
-		}
-	}()
-	defer from.Close()
-	defer to.Close()
-	for p := range line {
-		time.Sleep(time.Until(p.due))
-		if _, err := to.Write(p.octets); err != nil {
-			break
-		}
-	}
-	for range line { // so that its other end does not wait
-	}
-}
-
 // ways are what a host can offer, and the round trips that a small message for
 // two recipients then takes.
 var ways = []struct {
@@ -70,7 +33,7 @@ func TestRoundTrips(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := relaytest.NewSink(t, "", relaytest.WithExtensions(way.offers...))
-				c, err := smtpclient.New(t.Context(), distant(s.Pipe(), rtt), options())
+				c, err := smtpclient.New(t.Context(), relaytest.Distant(s.Pipe(), rtt), options())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -101,7 +64,7 @@ func BenchmarkDistance(b *testing.B) {
 					b.Fatal(err)
 				}
 				if rtt > 0 {
-					conn = distant(conn, rtt)
+					conn = relaytest.Distant(conn, rtt)
 				}
 				c, err := smtpclient.New(b.Context(), conn, options())
 				if err != nil {
