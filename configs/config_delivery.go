@@ -182,4 +182,15 @@ type Delivery struct {
 	ConnectionsPerDestination int `toml:"connections_per_destination"`
 	// ConnectTimeout is how long establishing one connection may take. Default 30s.
 	ConnectTimeout Duration `toml:"connect_timeout"`
+	// How long a host may take for each step of a session (RFC 5321 §4.5.3.2): for
+	// its greeting, default 5m; for the reply to EHLO, STARTTLS and each step of AUTH,
+	// 5m; to MAIL, 5m; to each RCPT, 5m; to DATA, 2m; to take each block of content,
+	// 3m; and for the reply to its end, 10m.
+	GreetingTimeout Duration `toml:"greeting_timeout"`
+	HelloTimeout    Duration `toml:"hello_timeout"`
+	MailTimeout     Duration `toml:"mail_timeout"`
+	RcptTimeout     Duration `toml:"rcpt_timeout"`
+	DataTimeout     Duration `toml:"data_timeout"`
+	BlockTimeout    Duration `toml:"block_timeout"`
+	DotTimeout      Duration `toml:"dot_timeout"`
 }

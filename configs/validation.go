@@ -226,6 +226,23 @@ func (v *validation) delivery() {
 	atLeast(v, "delivery.slow_workers", d.SlowWorkers, 0)
 	atLeast(v, "delivery.connections_per_destination", d.ConnectionsPerDestination, 1)
 	atLeast(v, "delivery.connect_timeout", d.ConnectTimeout, second)
+	for _, step := range []struct {
+		key          string
+		given, least Duration
+	}{
+		{"greeting_timeout", d.GreetingTimeout, 5 * minute},
+		{"hello_timeout", d.HelloTimeout, 5 * minute},
+		{"mail_timeout", d.MailTimeout, 5 * minute},
+		{"rcpt_timeout", d.RcptTimeout, 5 * minute},
+		{"data_timeout", d.DataTimeout, 2 * minute},
+		{"block_timeout", d.BlockTimeout, 3 * minute},
+		{"dot_timeout", d.DotTimeout, 10 * minute},
+	} {
+		atLeast(v, "delivery."+step.key, step.given, second)
+		if step.given >= second && step.given < step.least {
+			v.warn("delivery."+step.key, "%v is less than the %v that RFC 5321 §4.5.3.2 gives other hosts, and slow ones may never get their mail", step.given, step.least)
+		}
+	}
 }
 
 // index is the path of an item of a list.

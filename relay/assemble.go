@@ -20,6 +20,7 @@ import (
 	"waypost/relay/policy"
 	"waypost/relay/reply"
 	"waypost/relay/route"
+	"waypost/relay/smtpclient"
 	"waypost/relay/smtpserver"
 	"waypost/relay/tlspolicy"
 	"waypost/resolver"
@@ -57,7 +58,7 @@ func (r *Relay) newOutbound(policies string) (*outbound.Outbound, error) {
 		Dialogues: r.dialogues,
 		Hostname:  c.Hostname, Routes: route.NewTable(routes), Port: uint16(c.Delivery.SMTPPort), Resolver: dns,
 		Security:     tlspolicy.New(security),
-		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout),
+		AllowPrivate: networks(c.Delivery.AllowPrivate), ConnectTimeout: time.Duration(c.Delivery.ConnectTimeout), Timeouts: timeouts(&c.Delivery),
 		Families: families(c.Delivery.AddressFamily), Accounts: accounts(c), Replies: replies(c.Replies),
 		Pacer: pace.New(pace.Options{Rules: rules, Default: common, Metrics: r.metrics}),
 		Log:   r.log, Metrics: r.metrics,
@@ -77,6 +78,19 @@ func (r *Relay) newResolver() *resolver.Resolver {
 func (r *Relay) observeDNS(kind, result string, took time.Duration) {
 	r.metrics.DNSQueries.WithLabelValues(metrics.DNSType(kind), result).Inc()
 	r.metrics.DNSDuration.Observe(took.Seconds())
+}
+
+// timeouts are how long other hosts may take.
+func timeouts(d *configs.Delivery) smtpclient.Timeouts {
+	return smtpclient.Timeouts{
+		Greeting: time.Duration(d.GreetingTimeout),
+		Hello:    time.Duration(d.HelloTimeout),
+		Mail:     time.Duration(d.MailTimeout),
+		Rcpt:     time.Duration(d.RcptTimeout),
+		Data:     time.Duration(d.DataTimeout),
+		Block:    time.Duration(d.BlockTimeout),
+		Dot:      time.Duration(d.DotTimeout),
+	}
 }
 
 // paces say how fast mail may leave.

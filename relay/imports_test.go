@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"deploy":           {},
 	"metrics":          {},
 	"queue":            {"metrics", "relay/smtp"},
-	"relay":            {"configs", "metrics", "queue", "relay/account", "relay/alias", "relay/auth", "relay/certs", "relay/control", "relay/dialogue", "relay/dkim", "relay/drop", "relay/dsn", "relay/gateway", "relay/inbound", "relay/message", "relay/mtasts", "relay/outbound", "relay/pace", "relay/policy", "relay/recipient", "relay/reply", "relay/route", "relay/smtp", "relay/smtpserver", "relay/tap", "relay/tlspolicy", "resolver"},
+	"relay":            {"configs", "metrics", "queue", "relay/account", "relay/alias", "relay/auth", "relay/certs", "relay/control", "relay/dialogue", "relay/dkim", "relay/drop", "relay/dsn", "relay/gateway", "relay/inbound", "relay/message", "relay/mtasts", "relay/outbound", "relay/pace", "relay/policy", "relay/recipient", "relay/reply", "relay/route", "relay/smtp", "relay/smtpclient", "relay/smtpserver", "relay/tap", "relay/tlspolicy", "resolver"},
 	"relay/account":    {},
 	"relay/alias":      {"relay/smtp", "relay/watch"},
 	"relay/auth":       {"metrics", "relay/rate", "relay/smtp", "relay/smtpserver", "relay/watch"},
