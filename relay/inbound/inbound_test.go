@@ -222,6 +222,8 @@ func TestQuotedLocalPartsStayWhole(t *testing.T) {
 	}
 }
 
+// 5322-3.6.7-a: the trace on top, and the others in their order.
+//
 // 6152-a: with all eight bits.
 //
 // 5321-3.6.3-b 5321-7.2-a: nothing is changed but for the trace, and no header names the recipients.

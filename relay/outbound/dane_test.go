@@ -124,30 +124,51 @@ func TestDANE(t *testing.T) {
 	}
 }
 
-// TestDANESkipsAHost: a host that is not what its records say is left out, and
-// the next one takes the mail.
-//
-// P-02
-func TestDANESkipsAHost(t *testing.T) {
+// TestDANEAndTheOrder: a host that is not what its records say is left out, and
+// one that has none has its turn all the same.
+func TestDANEAndTheOrder(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	ca := relaytest.NewCA(t)
 	one, two := ca.Leaf("mx1.b.example"), ca.Leaf("mx2.b.example")
-	s := dnstest.New(t, "b.example. 300 IN MX 10 mx1.b.example.", "b.example. 300 IN MX 20 mx2.b.example.",
-		"mx1.b.example. 300 IN A 192.0.43.1", "mx2.b.example. 300 IN A 192.0.43.2", tlsa(t, "mx1.b.example", 3, two), tlsa(t, "mx2.b.example", 3, two))
-	for _, name := range []string{"b.example", "mx1.b.example", "mx2.b.example", "_25._tcp.mx1.b.example", "_25._tcp.mx2.b.example"} {
-		s.Set(name, dnstest.Behaviour{Authenticated: true})
-	}
-	found := resolver.New(resolver.Options{Servers: []string{s.Addr}, HostsFile: "/dev/null"})
-	n := &network{}
-	first := relaytest.NewSink(t, "127.0.0.1:0", relaytest.WithCertificate(one))
-	second := relaytest.NewSink(t, "127.0.0.1:0", relaytest.WithCertificate(two))
-	n.put("192.0.43.1", dialSink(first))
-	n.put("192.0.43.2", dialSink(second))
-	o := start(t, n, nil, func(o *Options) {
-		o.Resolver, o.Security = found, tlspolicy.New(tlspolicy.Options{Resolver: found})
-	})
-	delivered(t, deliver(t, t.Context(), o, m, "r@b.example"))
-	if len(first.Messages()) != 0 || len(second.Messages()) != 1 || first.Connections() != 1 {
-		t.Errorf("%d and %d messages, %d connections to the first", len(first.Messages()), len(second.Messages()), first.Connections())
+	second := tlsa(t, "mx2.b.example", 3, two)
+	for _, row := range []struct {
+		name    string
+		records []string
+		takes   int // which of the two hosts
+	}{
+		{"P-02 the first does not match", []string{tlsa(t, "mx1.b.example", 3, two), second}, 1},
+		{"7672-2.2-b the first has no records", []string{second}, 0},
+		{"7672-2.2-b both match", []string{tlsa(t, "mx1.b.example", 3, one), second}, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := dnstest.New(t, append(row.records, "b.example. 300 IN MX 10 mx1.b.example.", "b.example. 300 IN MX 20 mx2.b.example.",
+				"mx1.b.example. 300 IN A 192.0.43.1", "mx2.b.example. 300 IN A 192.0.43.2")...)
+			for _, name := range []string{"b.example", "mx1.b.example", "mx2.b.example", "_25._tcp.mx1.b.example", "_25._tcp.mx2.b.example"} {
+				s.Set(name, dnstest.Behaviour{Authenticated: true})
+			}
+			found := resolver.New(resolver.Options{Servers: []string{s.Addr}, HostsFile: "/dev/null"})
+			n := &network{}
+			sinks := []*relaytest.Sink{
+				relaytest.NewSink(t, "127.0.0.1:0", relaytest.WithCertificate(one)), relaytest.NewSink(t, "127.0.0.1:0", relaytest.WithCertificate(two)),
+			}
+			n.put("192.0.43.1", dialSink(sinks[0]))
+			n.put("192.0.43.2", dialSink(sinks[1]))
+			o := start(t, n, nil, func(o *Options) {
+				o.Resolver, o.Security = found, tlspolicy.New(tlspolicy.Options{Resolver: found})
+			})
+			delivered(t, deliver(t, t.Context(), o, m, "r@b.example"))
+			for i, sink := range sinks {
+				want := 0
+				if i == row.takes {
+					want = 1
+				}
+				if got := len(sink.Messages()); got != want {
+					t.Errorf("host %d has %d messages, want %d", i+1, got, want)
+				}
+			}
+			if sinks[0].Connections() != 1 {
+				t.Errorf("the first host was asked %d times", sinks[0].Connections())
+			}
+		})
 	}
 }

@@ -117,6 +117,8 @@ func tlsSink(t *testing.T, options ...relaytest.SinkOption) (*relaytest.Sink, sm
 	return s, smtpclient.Options{Hostname: "relay.example", TLS: clientTLS(ca)}
 }
 
+// 3207-d: the handshake would fail on anything in clear behind STARTTLS.
+//
 // TestSTARTTLS: what was said in clear is forgotten under TLS.
 //
 // 3207-b T-05
