@@ -161,7 +161,7 @@ func (q *queueProgram) ask(ctx context.Context, c *control.Client, v changeVerb,
 		return false, err
 	}
 	if n.Messages == 0 {
-		_, err := fmt.Fprintln(q.stdout, "no message in the queue fits")
+		_, err := fmt.Fprintln(q.stdout, nothing(*s))
 		return false, outputError(err)
 	}
 	s.UpTo = n.UpTo
@@ -198,7 +198,7 @@ func (q *queueProgram) change(ctx context.Context, c *control.Client, v changeVe
 	text := fmt.Sprintf("%s %s", count(sum.Changed, "message"), v.done)
 	switch rest := sum.Matched - sum.Changed; {
 	case sum.Matched == 0 && len(s.IDs) == 0 && err == nil:
-		text = "no message in the queue fits"
+		text = nothing(s)
 	case rest > 0:
 		text += fmt.Sprintf(", %d %s", rest, v.not)
 	}
@@ -207,6 +207,14 @@ func (q *queueProgram) change(ctx context.Context, c *control.Client, v changeVe
 	}
 	_, failed := fmt.Fprintln(q.stdout, text)
 	return errors.Join(err, unknown(sum.Unknown), outputError(failed))
+}
+
+// nothing says that there was nothing to do.
+func nothing(s control.Selection) string {
+	if s.All {
+		return "the queue is empty"
+	}
+	return "no message in the queue fits"
 }
 
 // operator is who runs this, as the story of a removed message is to say.
