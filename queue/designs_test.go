@@ -89,7 +89,9 @@ func (d *designDisk) write(f *os.File, b []byte, at int64) error {
 		return err
 	}
 	name := filepath.Base(f.Name())
-	d.note(designOp{file: name, at: at, data: bytes.Clone(b)})
+	if d.recording {
+		d.note(designOp{file: name, at: at, data: bytes.Clone(b)})
+	}
 	if !d.noSync {
 		if err := unix.Fdatasync(int(f.Fd())); err != nil {
 			return err
@@ -200,6 +202,7 @@ type segmentsDesign struct {
 	number uint64
 	at     int64
 	live   map[uint64]int // messages by segment
+	buf    []byte
 }
 
 // designEnd is the key of how far a log has come; no message has it.
@@ -235,13 +238,14 @@ func (s *segmentsDesign) commit(b designBatch) error {
 		}
 		s.file, s.number, s.at = f, s.number+1, 0
 	}
-	var buf []byte
+	buf := s.buf[:0]
 	places := map[uint64][]byte{}
 	for id, content := range b.add {
 		place := binary.BigEndian.AppendUint64(designKey(s.number), uint64(s.at)+uint64(len(buf)))
 		places[id] = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(place, uint32(len(content))), checksum(content))
 		buf = append(buf, content...)
 	}
+	s.buf = buf
 	if err := s.disk.write(s.file, buf, s.at); err != nil {
 		return err
 	}
@@ -276,7 +280,7 @@ func (s *segmentsDesign) all() (map[uint64]string, error) {
 			whole, err := os.ReadFile(filepath.Join(s.disk.dir, segmentName(binary.BigEndian.Uint64(place))))
 			at, n := binary.BigEndian.Uint64(place[8:]), uint64(binary.BigEndian.Uint32(place[16:]))
 			if err != nil || at+n > uint64(len(whole)) || checksum(whole[at:at+n]) != binary.BigEndian.Uint32(place[20:]) {
-				return fmt.Errorf("%x is %w: %w", key, ErrDamaged, err)
+				return errors.Join(fmt.Errorf("%x is %w", key, ErrDamaged), err)
 			}
 			found[binary.BigEndian.Uint64(key)] = string(whole[at : at+n])
 			return nil
@@ -301,6 +305,7 @@ type journalDesign struct {
 	fresh  map[uint64][]byte // nil is what has left
 	frozen map[uint64][]byte
 	behind chan error
+	buf    []byte
 }
 
 const doneLength = ^uint32(0)
@@ -362,17 +367,20 @@ func (j *journalDesign) replay(number uint64) (ended bool, err error) {
 }
 
 func (j *journalDesign) commit(b designBatch) error {
-	var p []byte
+	record := append(j.buf[:0], make([]byte, 16)...)
 	for id, content := range b.add {
-		p = append(binary.BigEndian.AppendUint32(append(p, designKey(id)...), uint32(len(content))), content...)
+		record = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(record, id), uint32(len(content)))
+		record = append(record, content...)
 		j.fresh[id] = content
 	}
 	for _, id := range b.done {
-		p = binary.BigEndian.AppendUint32(append(p, designKey(id)...), doneLength)
+		record = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(record, id), doneLength)
 		j.fresh[id] = nil
 	}
-	head := binary.BigEndian.AppendUint32(designKey(j.number), uint32(len(p)))
-	record := append(binary.BigEndian.AppendUint32(head, checksumOf(head, p)), p...)
+	j.buf = record
+	binary.BigEndian.PutUint64(record, j.number)
+	binary.BigEndian.PutUint32(record[8:], uint32(len(record)-16))
+	binary.BigEndian.PutUint32(record[12:], checksumOf(record[:12], record[16:]))
 	if err := j.disk.write(j.files[j.number%2], record, j.at); err != nil {
 		return err
 	}
