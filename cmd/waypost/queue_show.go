@@ -142,11 +142,36 @@ func printAttempt(field func(name, text string), a *control.Attempt) {
 		if r.Host != "" {
 			field("  Host", fmt.Sprintf("%s, %s, %.3gs", r.Host, protection, r.Seconds))
 		}
-		field("  Reply", r.Reply)
+		name := "  Reply"
+		for _, line := range replyLines(r) {
+			field(name, line)
+			name = ""
+		}
 	}
 	for _, r := range a.Reports {
 		field("  Report", r.Kind+", as "+r.ID)
 	}
+}
+
+// replyLines is a reply line by line, as the host wrote it.
+func replyLines(r *control.AttemptResult) (lines []string) {
+	if len(r.Lines) < 2 {
+		return []string{r.Reply}
+	}
+	// What stands before the first line's text: the code, and an enhanced one.
+	const code = len("550")
+	at := strings.Index(r.Reply, smtp.Printable(r.Lines[0]))
+	if at <= code {
+		return []string{r.Reply}
+	}
+	for i, line := range r.Lines {
+		mark := "-"
+		if i == len(r.Lines)-1 {
+			mark = " "
+		}
+		lines = append(lines, r.Reply[:code]+mark+r.Reply[code+1:at]+line)
+	}
+	return lines
 }
 
 func printRecipient(field func(name, text string), r *control.Recipient, now time.Time) {

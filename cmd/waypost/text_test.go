@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -138,4 +140,29 @@ type lines []string
 func (l *lines) Write(p []byte) (int, error) {
 	*l = append(*l, string(p[:len(p)-1]))
 	return len(p), nil
+}
+
+// Replies of several lines are shown as they were said, and cannot steer the
+// terminal.
+func TestRepliesAreShownLineByLine(t *testing.T) {
+	for _, test := range []struct {
+		reply string
+		lines []string
+		want  string
+	}{
+		{"connection refused", nil, "  Reply      connection refused\n"},
+		{"550 5.1.1 No such user", []string{"No such user"}, "  Reply      550 5.1.1 No such user\n"},
+		{"550 5.1.1 No such user see https://b.test", []string{"No such user", "see https://b.test"},
+			"  Reply      550-5.1.1 No such user\n             550 5.1.1 see https://b.test\n"},
+		{"550 No ?[2J such user", []string{"No \x1b[2J", "such user"}, "  Reply      550-No ?[2J\n             550 such user\n"},
+		{"550  x", []string{"", "x"}, "  Reply      550  x\n"},
+	} {
+		var b strings.Builder
+		out := bufio.NewWriter(&b)
+		printMessage(out, &control.Message{AttemptLog: []control.Attempt{{Results: []control.AttemptResult{{Reply: test.reply, Lines: test.lines}}}}}, time.Now())
+		out.Flush()
+		if got := b.String(); !strings.HasSuffix(got, test.want) {
+			t.Errorf("%q: %q, want the end %q", test.reply, got, test.want)
+		}
+	}
 }
