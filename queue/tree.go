@@ -54,19 +54,28 @@ func (w *treeWalk) fault(bucket string, page uint64, err error) error {
 	return nil
 }
 
-// buckets visits the root, which is a leaf whose elements are buckets, and then
-// each of these.
-func (w *treeWalk) buckets() error {
-	id := w.file.meta.root
-	root, err := w.take(id)
+// buckets visits the root, whose leaves have buckets for elements, and each of
+// these.
+func (w *treeWalk) buckets() error { return w.bucketsBelow(w.file.meta.root) }
+
+// bucketsBelow is buckets for a part of them. Mostly there is only one leaf; small
+// buckets are within it, and several that are nearly too large for that split it.
+func (w *treeWalk) bucketsBelow(id uint64) error {
+	p, err := w.take(id)
 	if err != nil {
 		return w.fault("", id, err)
 	}
-	all, err := root.all()
-	if err != nil || root.kind != pageLeaf {
+	all, err := p.all()
+	if err != nil || p.kind != pageLeaf && p.kind != pageBranch {
 		return w.fault("", id, fmt.Errorf("page %d is %w: it does not list the buckets", id, ErrDamaged))
 	}
 	for _, e := range all {
+		if p.kind == pageBranch {
+			if err := w.bucketsBelow(e.page); err != nil {
+				return err
+			}
+			continue
+		}
 		if w.only != "" && string(e.key) != w.only {
 			continue
 		}
@@ -74,7 +83,7 @@ func (w *treeWalk) buckets() error {
 		if !e.bucket || len(e.value) < 16 {
 			err = w.fault(string(e.key), id, fmt.Errorf("page %d is %w: its %q is no bucket", id, ErrDamaged, e.key))
 		} else {
-			err = w.bucket(string(e.key), e.value)
+			err = w.bucket(p.id, string(e.key), e.value)
 		}
 		if err != nil {
 			return err
@@ -83,14 +92,15 @@ func (w *treeWalk) buckets() error {
 	return nil
 }
 
-// bucket visits one bucket. A small one is a page within the value.
-func (w *treeWalk) bucket(name string, value []byte) error {
+// bucket visits one bucket. A small one is a page within the value, which is on
+// that page.
+func (w *treeWalk) bucket(on uint64, name string, value []byte) error {
 	if id := binary.NativeEndian.Uint64(value); id != 0 {
 		return w.visit(name, id)
 	}
-	p := inlinePage(w.file.meta.root, value)
+	p := inlinePage(on, value)
 	if p == nil {
-		return w.fault(name, w.file.meta.root, fmt.Errorf("bucket %s is %w: it is cut short", name, ErrDamaged))
+		return w.fault(name, on, fmt.Errorf("bucket %s is %w: it is cut short", name, ErrDamaged))
 	}
 	return w.elements(name, p)
 }
