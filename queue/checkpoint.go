@@ -46,8 +46,10 @@ func (s *store) update(o *overlay, segment uint64, next begunSegment) error {
 }
 
 func bringInRow(tx *bolt.Tx, id ID, r *row) error {
-	if r.gone {
-		return removeFromIndex(tx, id)
+	if r.gone || r.back {
+		if err := removeFromIndex(tx, id); err != nil || r.gone {
+			return err
+		}
 	}
 	if r.message != nil {
 		if err := tx.Bucket(bucketMessage).Put(id.key(), r.message); err != nil {

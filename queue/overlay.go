@@ -41,8 +41,9 @@ func (o *overlay) clone() *overlay {
 
 // row is what is known of one message in one overlay.
 type row struct {
-	// fresh says that nothing below knows the message.
-	fresh bool
+	// fresh says that what is below does not count: nothing there knows the
+	// message, or, where it has come back, one of its ID that left before.
+	fresh, back bool
 	// gone says that it has left; what is below does not count.
 	gone       bool
 	message    []byte // its record; nil when it stands below
@@ -76,7 +77,9 @@ const (
 )
 
 func (o *overlay) insert(id ID, message []byte, deliveries []deliveryRow) {
-	o.rows[id] = &row{fresh: true, message: message, deliveries: deliveries}
+	before := o.rows[id]
+	back := before != nil && (before.gone || before.back)
+	o.rows[id] = &row{fresh: true, back: back, message: message, deliveries: deliveries}
 	for len(o.fresh) > 0 && o.rows[o.fresh[0]] == nil {
 		o.fresh = o.fresh[1:]
 	}
@@ -108,7 +111,7 @@ func (o *overlay) row(id ID) *row {
 }
 
 func (o *overlay) remove(id ID) {
-	if r := o.rows[id]; r != nil && r.fresh {
+	if r := o.rows[id]; r != nil && r.fresh && !r.back {
 		delete(o.rows, id) // came and went, and nobody below need know
 		return
 	}

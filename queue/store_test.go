@@ -393,3 +393,50 @@ func FuzzJournal(f *testing.F) {
 		newOverlay().replay(b)
 	})
 }
+
+// A message that left, came back and left again, as an import can have it, is
+// gone, whatever an older checkpoint has of it; and while it is back, only what it
+// came back with is there.
+func TestMessageComesBack(t *testing.T) {
+	const id = ID(7)
+	insert := func(s *store, n int) {
+		must(t, s, func(b *batch) {
+			rows := make([]deliveryRow, n)
+			for i := range rows {
+				rows[i] = deliveryRow{uint16(i), []byte{0, byte(n)}}
+			}
+			b.insert(id, []byte{byte(n)}, rows)
+		})
+	}
+	remove := func(s *store) { must(t, s, func(b *batch) { b.remove(id) }) }
+	for _, again := range []bool{false, true} {
+		for _, closed := range []bool{false, true} {
+			dir := t.TempDir()
+			s := openTestStore(t, dir)
+			insert(s, 3)
+			if err := s.close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openTestStore(t, dir)
+			remove(s)
+			insert(s, 2)
+			if again {
+				remove(s)
+			}
+			if !closed { // a crash, and the journal is played back
+				dir = copyDir(t, dir)
+			}
+			want := contents(t, s)
+			if err := s.close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openTestStore(t, dir)
+			if got := contents(t, s); !maps.Equal(got, want) || len(got) == 1 == again {
+				t.Errorf("again %v, closed %v: there is %q, and was %q", again, closed, got, want)
+			}
+			if err := s.close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
