@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/textproto"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -33,6 +34,17 @@ func dial(address string) (*client, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// mustDial is dial for tests in which nothing may go wrong.
+func mustDial(t testing.TB, address string) *client {
+	t.Helper()
+	c, err := dial(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.close)
+	return c
 }
 
 func (c *client) close() { _ = c.text.Close() } // what was acknowledged is safe, however it ends

@@ -71,17 +71,6 @@ func listens(address string) bool {
 	return true
 }
 
-// mustDial is dial for tests in which nothing may go wrong.
-func mustDial(t testing.TB, address string) *client {
-	t.Helper()
-	c, err := dial(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.close)
-	return c
-}
-
 // background runs a program until stop, or the end of the test.
 type background struct {
 	t     testing.TB
