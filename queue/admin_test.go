@@ -703,7 +703,7 @@ func TestManyRecipientsAreSplit(t *testing.T) {
 
 // L-02: what is a path is no ID.
 func TestIDs(t *testing.T) {
-	var s idSource
+	s := idSource{now: time.Now}
 	last := ID(0)
 	for range 1000 {
 		id := s.next()

@@ -41,8 +41,10 @@ func (q *Queue) attempt(ctx context.Context, w *worker, c claim) {
 		q.sched.done(key, to.name, nil)
 		return
 	}
-	now := time.Now()
-	wanted := c.wanted.After(d.lastAttempt())
+	now := q.now()
+	// Once the clock has gone back, the last attempt can seem to be still to come.
+	last := d.lastAttempt()
+	wanted := c.wanted.After(last) || !c.wanted.IsZero() && last.After(now)
 	switch {
 	case d.Held || d.Open() == 0:
 		q.sched.done(key, to.name, nil) // another hint says when it is released, if ever
@@ -115,7 +117,7 @@ func (q *Queue) conclude(w *worker, m *Message, d *Delivery, out Outcome) {
 // is due for that, page by page. The attempt counts as theirs: it was made at
 // the destination that all of them wait for.
 func (q *Queue) settleWaiting(to *destination, result Result) {
-	now := time.Now()
+	now := q.now()
 	picked := q.sched.pick(to, func(c *class, it item) bool {
 		_, late := overdue(&c.Retry, &Delivery{Warned: it.warned}, it.id.Arrived(), now)
 		return late && it.due <= now.UnixMilli()
@@ -127,10 +129,10 @@ func (q *Queue) settleWaiting(to *destination, result Result) {
 	}
 }
 
-// overdue reports whether the lifetime of a delivery is over, and whether that or
-// its warning is due.
+// overdue reports whether the lifetime of a delivery, or its by-time, is over, and
+// whether that or its warning is due.
 func overdue(p *RetryPolicy, d *Delivery, begin, now time.Time) (expired, any bool) {
-	expired = !now.Before(p.expiry(begin))
+	expired = !now.Before(d.within(p.expiry(begin)))
 	warn := p.warnAt(d, begin)
 	return expired, expired || !d.Warned && !warn.IsZero() && !now.Before(warn)
 }
@@ -246,7 +248,7 @@ func (q *Queue) resort(to *destination, m *Message, d *Delivery) {
 			} else {
 				part.Recipients = append(part.Recipients, final...)
 			}
-			part.Attempts, part.Notices, part.Warned, part.Next = d.Attempts, d.Notices, d.Warned, later(time.Now(), d.HoldUntil)
+			part.Attempts, part.Notices, part.Warned, part.Next = d.Attempts, d.Notices, d.Warned, later(q.now(), d.HoldUntil)
 			b.put(part.key(), encodeDelivery(part))
 		}
 		return nil

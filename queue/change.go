@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 )
 
 // changePage is how many messages one change touches in one commit, so that
@@ -17,7 +16,7 @@ const changePage = 200
 // release (RFC 4865). It returns the number of messages.
 func (q *Queue) RetryNow(f Filter) (int, error) {
 	how := func(d *Delivery, _ func(*Recipient) bool) bool {
-		now := time.Now()
+		now := q.now()
 		if d.Held || d.HoldUntil.After(now) {
 			return false
 		}
@@ -86,7 +85,7 @@ func (q *Queue) Release(f Filter) (int, error) {
 func (q *Queue) Remove(f Filter) (int, error) {
 	reason := "removed by " + cmp.Or(f.By, "an operator")
 	return q.change(f, func(d *Delivery, selected func(*Recipient) bool) bool {
-		changed, now := false, time.Now()
+		changed, now := false, q.now()
 		for i := range d.Recipients {
 			if r := &d.Recipients[i]; r.State.Open() && selected(r) {
 				changed = true
@@ -145,6 +144,9 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 		q.removeContent(m)
 	}
 	for _, d := range done.deliveries {
+		if !d.Held && d.awaitsDeadline() {
+			q.ends.add(d.Deadline, d.key()) // which may have been while it was on hold
+		}
 		if h := q.hint(d); h != nil {
 			q.sched.push(d.Destination, *h)
 			q.sched.wakeUp(d.Destination)

@@ -7,10 +7,11 @@ import (
 )
 
 // When the clock has gone back, what was deferred before stands far ahead. It
-// must not wait longer than it would have waited for the clock as it is now.
+// must not wait longer than it would have waited for the clock as it is now. When
+// it has gone ahead, more is due than the timers know, which do not follow it.
 
-// clockCheck is how often the clock is looked at, and clockStep how far back it
-// has to go to matter.
+// clockCheck is how often the clock is looked at, and clockStep how far it has
+// to go to matter.
 const (
 	clockCheck = 30 * time.Second
 	clockStep  = 10 * time.Second
@@ -35,34 +36,41 @@ func (q *Queue) tooFar(d *Delivery, now time.Time) (limit time.Time, late bool) 
 	return limit, d.Next.After(limit)
 }
 
-// watchClock notices when the clock goes back, by the time that has passed
-// meanwhile, until ctx ends.
+// watchClock notices when the clock goes back or ahead, by the time that has
+// passed meanwhile, until ctx ends.
 func (q *Queue) watchClock(ctx context.Context) {
 	tick := time.NewTicker(clockCheck)
 	defer tick.Stop()
-	for last := time.Now(); ; {
+	for last, lastSaid := time.Now(), q.now(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		now := time.Now()
+		now, said := time.Now(), q.now()
 		// Without its monotonic part a time is what the clock said.
-		if back := now.Sub(last) - now.Round(0).Sub(last.Round(0)); back > clockStep {
+		switch back := now.Sub(last) - said.Round(0).Sub(lastSaid.Round(0)); {
+		case back > clockStep:
 			q.log.Warn("the clock went back", "by", back.Round(time.Second).String())
 			q.clockWentBack()
+		case back < -clockStep:
+			q.log.Warn("the clock went ahead", "by", (-back).Round(time.Second).String())
+			q.sched.signal()
+			q.ends.signal()
 		}
-		last = now
+		last, lastSaid = now, said
 	}
 }
 
-// clockWentBack bounds what everything in the queue waits for.
+// clockWentBack bounds what everything in the queue waits for, and has the ends
+// of by-times looked at when they are now.
 func (q *Queue) clockWentBack() {
 	q.sched.clockWentBack()
+	q.ends.clear()
 	for next := ID(1); next != 0; {
 		var late []deliveryKey
 		err := q.store.view(func(v *view) error {
-			from, scanned, now := next, 0, time.Now()
+			from, scanned, now := next, 0, q.now()
 			next = 0
 			return v.each(from, func(id ID) bool {
 				if scanned++; scanned > maxScan {
@@ -72,6 +80,9 @@ func (q *Queue) clockWentBack() {
 				for _, d := range decodeDeliveries(id, v.deliveries(id)) {
 					if _, yes := q.tooFar(d, now); yes {
 						late = append(late, d.key())
+					}
+					if d.awaitsDeadline() {
+						q.ends.add(d.Deadline, d.key())
 					}
 				}
 				return true
@@ -89,7 +100,7 @@ func (q *Queue) boundWaits(late []deliveryKey) bool {
 	for page := range slices.Chunk(late, changePage) {
 		var bounded []*Delivery
 		err := q.commit(func(b *batch) error {
-			now := time.Now()
+			now := q.now()
 			for _, key := range page {
 				// It may have changed, or left.
 				d, err := decodeDelivery(key, b.delivery(key))
@@ -118,7 +129,7 @@ func (q *Queue) boundWaits(late []deliveryKey) bool {
 func (s *schedule) clockWentBack() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := nowMillis()
+	now := s.nowMillis()
 	for _, d := range s.destinations {
 		if d.pausedSince > now {
 			d.pausedSince = now

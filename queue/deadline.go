@@ -83,22 +83,34 @@ func (l *deadlines) add(at time.Time, key deliveryKey) {
 	l.armed[key] = struct{}{}
 	l.items.push(item{due: at.UnixMilli(), id: key.id, index: key.index})
 	if l.items[0].key() == key {
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
+		l.signal()
 	}
+}
+
+func (l *deadlines) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// clear forgets them all.
+func (l *deadlines) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.items = nil
+	clear(l.armed)
 }
 
 // next takes out a delivery whose time has ended, or returns how long there is
 // none.
-func (l *deadlines) next() (key deliveryKey, wait time.Duration) {
+func (l *deadlines) next(now time.Time) (key deliveryKey, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.items) == 0 {
 		return key, time.Hour
 	}
-	if wait = time.Until(time.UnixMilli(l.items[0].due)); wait > 0 {
+	if wait = time.UnixMilli(l.items[0].due).Sub(now); wait > 0 {
 		return key, min(wait, time.Hour)
 	}
 	key = l.items.pop().key()
@@ -111,10 +123,10 @@ func (q *Queue) watchDeadlines(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		key, wait := q.ends.next()
+		key, wait := q.ends.next(q.now())
 		if wait == 0 && ctx.Err() == nil {
 			if again := q.endOf(key); again > 0 {
-				q.ends.add(time.Now().Add(again), key)
+				q.ends.add(q.now().Add(again), key)
 			}
 			continue
 		}
@@ -148,7 +160,7 @@ func (q *Queue) endOf(key deliveryKey) (again time.Duration) {
 		return againBusy
 	}
 	m, d, err := q.read(key) // as it is now that nobody else changes it
-	now := time.Now()
+	now := q.now()
 	switch {
 	case err != nil:
 		q.sched.done(key, "", nil) // it has left, or an attempt says what is wrong

@@ -248,7 +248,7 @@ func (s *schedule) rest(d *destination) {
 		delete(s.destinations, d.name)
 		return
 	}
-	d.restingFrom = nowMillis()
+	d.restingFrom = s.nowMillis()
 	d.resting = s.idle.PushBack(d)
 	s.forget(d.restingFrom)
 }

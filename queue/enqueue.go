@@ -1,9 +1,6 @@
 package queue
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // maxTogether is how many recipients one delivery has at most: as many as
 // every server must take in one transaction (RFC 5321 §4.5.3.1.8).
@@ -50,7 +47,7 @@ func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error)
 // prepareAs is prepare for recipients that are sorted in another way.
 func (d *Draft) prepareAs(env Envelope, sort func(*Message) []*Delivery) (*prepared, error) {
 	if env.Arrival.IsZero() {
-		env.Arrival = time.Now()
+		env.Arrival = d.queue.now()
 	}
 	m := d.message(env)
 	p := &prepared{draft: d, message: m, deliveries: sort(m), record: encodeMessage(m), tally: tally{messages: 1, bytes: m.Size}}

@@ -47,7 +47,7 @@ func (q *Queue) HoldDestination(name string) (waiting int64, changed bool, err e
 	if name == "" || len(name) > maxDestination || strings.ContainsRune(name, 0) {
 		return 0, false, fmt.Errorf("%.60q is %w", name, ErrDestination)
 	}
-	return q.changeHold(name, time.Now())
+	return q.changeHold(name, q.now())
 }
 
 // ReleaseDestination ends a hold. What became due meanwhile is attempted at
@@ -205,7 +205,7 @@ func (s *schedule) wantAll(name string) (waiting int64, held bool) {
 	if d == nil {
 		return 0, false
 	}
-	d.wanted, d.pausedSince, d.asked, d.why = time.Now(), 0, 0, ""
+	d.wanted, d.pausedSince, d.asked, d.why = s.now(), 0, 0, ""
 	for _, f := range d.flows {
 		waiting += f.queued + f.deferred
 		f.wantAll()

@@ -162,7 +162,7 @@ func BenchmarkHold(b *testing.B) {
 			q := open(b, &world{}, nil)
 			defer q.Close()
 			for i := range waiting { // as the schedule has them after a start
-				q.sched.push("b.test", hint{class: q.classes.of(""), item: item{due: nowMillis(), id: ID(i + 1), open: 1}})
+				q.sched.push("b.test", hint{class: q.classes.of(""), item: item{due: q.sched.nowMillis(), id: ID(i + 1), open: 1}})
 			}
 			b.ResetTimer()
 			for range b.N {

@@ -69,6 +69,7 @@ func (id ID) key() []byte { return binary.BigEndian.AppendUint64(make([]byte, 0,
 // idSource gives out IDs that always grow, also when the clock goes back. It
 // knows those of the drafts, which nothing else shows yet.
 type idSource struct {
+	now    func() time.Time
 	mu     sync.Mutex
 	last   ID
 	drafts map[ID]struct{}
@@ -77,7 +78,7 @@ type idSource struct {
 func (s *idSource) next() ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last = max(s.last+1, ID(time.Now().UnixMilli())<<counterBits)
+	s.last = max(s.last+1, ID(s.now().UnixMilli())<<counterBits)
 	s.take(s.last)
 	return s.last
 }
@@ -95,7 +96,7 @@ func (s *idSource) newest() ID {
 func (s *idSource) claim(id ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, taken := s.drafts[id]; taken || id.Arrived().After(time.Now()) {
+	if _, taken := s.drafts[id]; taken || id.Arrived().After(s.now()) {
 		return false
 	}
 	s.last = max(s.last, id)

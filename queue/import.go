@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
-	"time"
 )
 
 // ImportHold says what becomes of the holds of imported messages.
@@ -164,7 +163,7 @@ func (i *importer) draft(m *archived) (*Draft, error) {
 // freeID claims an ID: the one that is wanted, or one of the same time, so that
 // IDs still sort by age.
 func (q *Queue) freeID(want ID) (ID, error) {
-	at := ID(min(want.Arrived().UnixMilli(), time.Now().UnixMilli())) << counterBits
+	at := ID(min(want.Arrived().UnixMilli(), q.now().UnixMilli())) << counterBits
 	for id := want; ; id = at | ID(1+rand.Uint64N(1<<counterBits-1)) {
 		if !q.ids.claim(id) {
 			continue
@@ -188,7 +187,7 @@ func (q *Queue) freeID(want ID) (ID, error) {
 // prepare makes the content durable, and sorts the recipients that wait by
 // today's routes.
 func (i *importer) prepare(draft *Draft, env Envelope, deliveries []importedDelivery) (*incoming, error) {
-	now := time.Now()
+	now := i.queue.now()
 	in := &incoming{}
 	if env.Arrival.IsZero() || env.Arrival.After(now) {
 		env.Arrival = now // or it would never expire
@@ -267,7 +266,7 @@ func (i *importer) flush() error {
 
 // takeAll runs in the committer. Another import may have been quicker.
 func takeAll(b *batch, page []*incoming) error {
-	today := day(time.Now())
+	today := day(page[0].draft.queue.now())
 	for _, in := range page {
 		if b.hasOrigin(in.origin) {
 			continue

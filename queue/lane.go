@@ -123,7 +123,7 @@ type claim struct {
 func (s *schedule) take(w *worker) (claim, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := nowMillis()
+	now := s.nowMillis()
 	goOn := w.since.IsZero() || s.mayGoOn(w) && s.renew(w)
 	w.leave()
 	for d := w.destination; goOn && !s.stopping && !d.held(); {
@@ -146,7 +146,7 @@ func (s *schedule) take(w *worker) (claim, bool) {
 		d.pass(f, now)
 		w.lane.remove(w.flow.class)
 		w.lane.add(f.class)
-		w.flow, w.since, w.reached = f, time.Now(), false
+		w.flow, w.since, w.reached = f, s.now(), false
 		w.join(&s.watched)
 		if s.watched.Len() == 1 {
 			s.signal() // the dispatcher has to look after it

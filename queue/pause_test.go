@@ -72,7 +72,7 @@ func TestPauseThatAHostAskedFor(t *testing.T) {
 // lets nothing start in between.
 func TestJudgedAtOnce(t *testing.T) {
 	c := newClasses(nil, RetryPolicy{Intervals: []time.Duration{time.Hour}}, slog.New(slog.DiscardHandler))
-	s := newSchedule(c, 10, 10, 10)
+	s := newSchedule(c, 10, 10, 10, time.Now)
 	d := s.destination("b.test")
 	f := d.flow(c.all[0], 0)
 	for range 3 {

@@ -124,8 +124,9 @@ type Options struct {
 	// source.
 	Rand func() float64
 
-	segment int64 // of the journal, in octets; 0 means segmentSize
-	disk    disk  // nil is the kernel's
+	segment int64            // of the journal, in octets; 0 means segmentSize
+	disk    disk             // nil is the kernel's
+	now     func() time.Time // what the clock says; nil is time.Now
 }
 
 func (o *Options) setDefaults() {
@@ -155,6 +156,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.disk == nil {
 		o.disk = kernel{}
+	}
+	if o.now == nil {
+		o.now = time.Now
 	}
 	o.Retry.setDefaults()
 }
@@ -240,6 +244,7 @@ func newQueue(o Options, lock *os.File) *Queue {
 	q := &Queue{
 		opts: o, dir: o.Dir, log: o.Log, metrics: o.Metrics, lock: lock,
 		classes: newClasses(o.Classes, o.Retry, o.Log),
+		ids:     idSource{now: o.now},
 		room:    room{dir: o.Dir},
 		ends:    newDeadlines(), ended: ErrClosed,
 		ops: make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
@@ -248,7 +253,7 @@ func newQueue(o Options, lock *os.File) *Queue {
 	for _, c := range q.classes.all {
 		q.metrics.AddClass(c.Name)
 	}
-	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination)
+	q.sched = newSchedule(q.classes, o.Workers, o.SlowWorkers, o.PerDestination, o.now)
 	q.sched.pacer, _ = o.Deliverer.(Pacer)
 	return q
 }
@@ -286,6 +291,10 @@ func (q *Queue) resumeIDs(snapshot *bolt.Tx) {
 		}
 	}
 }
+
+// now is what the clock says. Only what is compared with times of records asks
+// it: how long something takes does not depend on the clock.
+func (q *Queue) now() time.Time { return q.opts.now() }
 
 // Failed is closed when a commit or a sync failed. The process must then
 // end: what is on disk is found out only by opening it anew.
@@ -348,7 +357,7 @@ func (q *Queue) load(snapshot *bolt.Tx) {
 
 func (q *Queue) loadAll(snapshot *bolt.Tx) {
 	var late []deliveryKey
-	now := time.Now()
+	now := q.now()
 	c := snapshot.Bucket(bucketDelivery).Cursor()
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		select {

@@ -65,15 +65,16 @@ type schedule struct {
 	pacer        Pacer // nil admits all
 	stopping     bool
 	wake         chan struct{} // holds one token when something changed
+	now          func() time.Time
 }
 
 // slowAfter is how long an attempt may take in the fast lane.
 const slowAfter = 3 * time.Second
 
-func newSchedule(c *classes, workers, slowWorkers, perDest int) *schedule {
+func newSchedule(c *classes, workers, slowWorkers, perDest int, now func() time.Time) *schedule {
 	s := &schedule{
 		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]*missed{}, held: map[string]*destination{},
-		fast: newLane(workers, c), slow: newLane(slowWorkers, c), perDest: perDest, wake: make(chan struct{}, 1),
+		fast: newLane(workers, c), slow: newLane(slowWorkers, c), perDest: perDest, wake: make(chan struct{}, 1), now: now,
 	}
 	for i := range s.lines {
 		s.lines[i] = newLine(c)
@@ -81,7 +82,7 @@ func newSchedule(c *classes, workers, slowWorkers, perDest int) *schedule {
 	return s
 }
 
-func nowMillis() int64 { return time.Now().UnixMilli() }
+func (s *schedule) nowMillis() int64 { return s.now().UnixMilli() }
 
 // push adds a hint.
 func (s *schedule) push(name string, h hint) {
@@ -119,7 +120,7 @@ func (s *schedule) destination(name string) *destination {
 // place puts d where it belongs now: its flows in line, itself among the
 // timers, or nowhere.
 func (s *schedule) place(d *destination) {
-	now := nowMillis()
+	now := s.nowMillis()
 	for !d.held() && !d.waits && d.workers+d.lined < s.limit(d) {
 		f := d.choose(now, false)
 		if f == nil {
@@ -188,7 +189,7 @@ func (s *schedule) run(ctx context.Context, start func(*worker)) {
 func (s *schedule) dispatch(start func(*worker)) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := nowMillis()
+	now := s.nowMillis()
 	for len(s.timers) > 0 && s.timers[0].wake <= now {
 		d := s.timers[0]
 		s.removeTimer(d)
@@ -207,7 +208,7 @@ func (s *schedule) dispatch(start func(*worker)) time.Duration {
 		wait = time.Duration(s.timers[0].wake-now) * time.Millisecond
 	}
 	if oldest := s.watched.Front(); oldest != nil {
-		wait = min(wait, time.Until(oldest.Value.(*worker).since.Add(slowAfter)))
+		wait = min(wait, oldest.Value.(*worker).since.Add(slowAfter).Sub(s.now()))
 	}
 	return max(wait, time.Millisecond)
 }

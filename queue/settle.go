@@ -133,7 +133,7 @@ func (s *settlement) again() (*settlement, error) {
 func (q *Queue) judge(m *Message, d *Delivery, out Outcome) *settlement {
 	after := *d
 	after.Recipients = slices.Clone(d.Recipients)
-	s := &settlement{queue: q, message: m, outcome: out, judged: d, before: d, after: &after, retry: q.retry(m.Class), now: time.Now()}
+	s := &settlement{queue: q, message: m, outcome: out, judged: d, before: d, after: &after, retry: q.retry(m.Class), now: q.now()}
 	ended := !s.now.Before(d.within(s.retry.expiry(m.begin())))
 	results := out.Results
 	for i := range after.Recipients {

@@ -16,13 +16,14 @@ import (
 func (s *schedule) judge(w *worker, out Outcome, random func() float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.now()
 	if out.Unreachable {
 		w.destination.standing = suspect
 	} else {
-		w.destination.answer(w.since, time.Now())
+		w.destination.answer(w.since, now)
 	}
 	if out.pauses() {
-		w.destination.pause(w.since, out, random())
+		w.destination.pause(w.since, now, out, random())
 	}
 	s.place(w.destination)
 }
@@ -44,10 +45,10 @@ func (d *destination) answer(since, now time.Time) {
 // pause leaves the destination alone, for no host took a session or one asked for
 // that. Attempts that were under way when the first of them failed do not lengthen
 // the pause.
-func (d *destination) pause(since time.Time, out Outcome, jitter float64) {
+func (d *destination) pause(since, now time.Time, out Outcome, jitter float64) {
 	d.probing = true
 	if d.pausedSince < since.UnixMilli() {
-		d.pausedSince, d.jitter, d.asked, d.why = nowMillis(), jitter, out.Pause, out.why()
+		d.pausedSince, d.jitter, d.asked, d.why = now.UnixMilli(), jitter, out.Pause, out.why()
 	}
 }
 
@@ -104,7 +105,7 @@ func (s *schedule) wakeUp(name string) {
 func (s *schedule) pausedUntil(name string, c *class) (until time.Time, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d := s.destinations[name]; d != nil && d.pausedUntil(c) > nowMillis() {
+	if d := s.destinations[name]; d != nil && d.pausedUntil(c) > s.nowMillis() {
 		return time.UnixMilli(d.pausedUntil(c)), d.why
 	}
 	return time.Time{}, ""
@@ -125,7 +126,7 @@ func (s *schedule) stats(named int) scheduleStats {
 	stats := scheduleStats{
 		destinations: int64(len(s.destinations) - s.idle.Len()), fast: int64(s.fast.used), slow: int64(s.slow.used),
 	}
-	now := nowMillis()
+	now := s.nowMillis()
 	for _, d := range s.destinations {
 		if d.resting != nil {
 			continue

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,7 +18,7 @@ import (
 func TestTopDestinations(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, named := range []int{0, 1, 20} {
-		s := newSchedule(newClasses(nil, RetryPolicy{}, slog.New(slog.DiscardHandler)), 10, 10, 10)
+		s := newSchedule(newClasses(nil, RetryPolicy{}, slog.New(slog.DiscardHandler)), 10, 10, 10, time.Now)
 		const all = 1_000
 		for i, n := range random.Perm(all) {
 			for k := range n % 100 {
