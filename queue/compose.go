@@ -4,17 +4,17 @@ import "waypost/relay/smtp"
 
 // compose writes the reports; on failure none of them is left.
 func (s *settlement) compose() error {
-	for kind, recipients := range map[ReportKind][]Recipient{ReportFailure: s.failed, ReportDelay: s.delayed, ReportSuccess: s.relayed} {
+	for kind, recipients := range [...][]Recipient{ReportFailure: s.failed, ReportDelay: s.delayed, ReportSuccess: s.relayed} {
 		if len(recipients) == 0 {
 			continue
 		}
-		p, err := s.composeOne(kind, recipients)
+		p, err := s.composeOne(ReportKind(kind), recipients)
 		if err != nil {
 			s.discardReports()
 			return err
 		}
 		s.reports = append(s.reports, p)
-		s.sent = append(s.sent, SentReport{kind, p.message.ID})
+		s.sent = append(s.sent, SentReport{ReportKind(kind), p.message.ID})
 	}
 	return nil
 }

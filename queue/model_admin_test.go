@@ -3,7 +3,6 @@ package queue
 import (
 	"maps"
 	"slices"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -82,7 +81,7 @@ func (m *machine) releaseSome(f Filter) {
 	m.change(f, m.queue.Release, func(_ *modelMessage, d *modelDelivery) bool {
 		was := d.Held
 		if d.Held = false; was {
-			d.freed = time.Now()
+			d.freed = m.now()
 			m.wake(d)
 		}
 		return was
@@ -91,10 +90,10 @@ func (m *machine) releaseSome(f Filter) {
 
 func (m *machine) retryNow(*rapid.T) {
 	m.change(m.filter(), m.queue.RetryNow, func(_ *modelMessage, d *modelDelivery) bool {
-		if d.Held || d.HoldUntil.After(time.Now()) {
+		if d.Held || d.HoldUntil.After(m.now()) {
 			return false
 		}
-		d.Next = time.Now()
+		d.Next = m.now()
 		m.wake(d)
 		return true
 	})
@@ -127,7 +126,7 @@ func (m *machine) bounce(*rapid.T) {
 				out.Results = append(out.Results, Result{State: Deferred})
 			}
 		}
-		m.report(message.conclude(d, m.policy(d.Class), time.Now(), out, false))
+		m.report(message.conclude(d, m.policy(d.Class), m.now(), out, false))
 		return true
 	})
 }
@@ -145,7 +144,7 @@ func (m *machine) holdDestination(*rapid.T) {
 func (m *machine) releaseDestination(*rapid.T) {
 	name := m.destination()
 	if m.held[name] {
-		m.freed[name] = time.Now()
+		m.freed[name] = m.now()
 	}
 	was := m.held[name]
 	delete(m.held, name)
@@ -158,7 +157,7 @@ func (m *machine) releaseDestination(*rapid.T) {
 // retryDestination has everything tried that waits for a destination.
 func (m *machine) retryDestination(*rapid.T) {
 	name := m.destination()
-	now := time.Now()
+	now := m.now()
 	delete(m.paused, name)
 	wanted := map[*modelDelivery]int{}
 	for _, message := range m.messages {

@@ -24,6 +24,9 @@ type machine struct {
 	held     map[string]bool
 	freed    map[string]time.Time // when a hold of a destination ended
 	paused   map[string]time.Time // since when no host of a destination took a session
+	ran      time.Time            // when the queue began to run, as time passes
+	awake    time.Time            // when the queue last noticed that it is later than it was
+	stories  map[ID]string        // of what has left
 	due      map[string]bool      // reports that there must have been, by their text
 	seen     map[string]bool      // and those that there were
 }
@@ -62,32 +65,35 @@ func (m *machine) settle() {
 			n = len(events)
 		}
 		m.warn(now.Add(-1))
+		m.late(now.Add(-1))
 		for _, e := range events[:n] {
 			m.attempted(e)
 		}
 		m.concluded(now, events[:n])
 		events = events[n:]
 	}
-	m.warn(time.Now())
-	for id, message := range m.messages {
-		if message.open() == 0 {
-			delete(m.messages, id)
-		}
-	}
+	m.warn(m.now())
+	m.late(m.now())
+	m.lateAfterHold()
+	left := m.leave()
 	m.compare()
+	for _, id := range left {
+		m.told(id)
+	}
 }
 
-// warn does what is due by itself up to a time: warnings of delays.
+// warn does what is due by itself up to a time: warnings of delays, but for those
+// at the end of a by-time.
 func (m *machine) warn(until time.Time) {
 	for _, message := range m.messages {
 		for _, d := range message.deliveries {
 			p := m.policy(d.Class)
-			at := message.env.begin().Add(p.WarnAfter)
-			if p.WarnAfter == 0 || d.Warned || d.Held || m.held[d.Destination] || d.Open() == 0 || !at.Before(d.Next) {
+			at := d.warnAt(p, d.begin())
+			if at.IsZero() || d.warnsAtDeadline() || d.Warned || d.Held || m.held[d.Destination] || d.Open() == 0 || !at.Before(d.Next) {
 				continue
 			}
-			at = later(later(at, d.freed), later(m.freed[d.Destination], m.pausedUntil(d)))
-			if !at.After(until) && at.Before(d.Next) {
+			at = later(later(at, m.awake), later(later(at, d.freed), later(m.freed[d.Destination], m.pausedUntil(d))))
+			if !at.After(until) && at.Before(d.Next) && !(d.Return && !at.Before(d.Deadline)) {
 				m.report(message.conclude(d, p, at, Outcome{Interrupted: true}, false))
 			}
 		}
@@ -114,6 +120,9 @@ func (m *machine) attempted(e modelEvent) {
 	}
 	was := e.message.deliveries[0]
 	d := message.delivery(was.Index)
+	if d != nil && was.Warned && d.warnsAtDeadline() && d.isLate(e.at) {
+		m.tooLate(message, d, e.at) // whichever came first
+	}
 	if d == nil || d.text() != was.text() {
 		m.Fatalf("%s was attempted as\n%s, want\n%v", message.id, was.text(), message.text())
 	}
@@ -126,6 +135,8 @@ func (m *machine) attempted(e modelEvent) {
 		m.Fatalf("%s was attempted on hold: %s", message.id, d.text())
 	case d.HoldUntil.After(e.at):
 		m.Fatalf("%s was attempted before its release at %v", message.id, d.HoldUntil)
+	case d.Return && !e.at.Before(d.Deadline):
+		m.Fatalf("%s was attempted at %v, after its by-time: %s", message.id, e.at, d.text())
 	case d.Next.After(e.at) && !d.wanted:
 		m.Fatalf("%s was attempted too early: %s", message.id, d.text())
 	case paused && since.Before(e.at) && m.pausedUntil(d).After(e.at):
@@ -154,9 +165,13 @@ func (m *machine) concluded(now time.Time, events []modelEvent) {
 
 // behind settles what waits behind a failed attempt and is over its time.
 func (m *machine) behind(message *modelMessage, d *modelDelivery, to string, now time.Time) {
-	p, begin := m.policy(d.Class), message.env.begin()
-	expired := !now.Before(begin.Add(p.Lifetime))
-	warns := p.WarnAfter > 0 && !d.Warned && !now.Before(begin.Add(p.WarnAfter))
+	p := m.policy(d.Class)
+	expired := !now.Before(d.begin().Add(p.Lifetime))
+	if d.Return && d.isLate(now) {
+		return // whichever settles it
+	}
+	at := d.warnAt(p, d.begin())
+	warns := !d.Warned && !at.IsZero() && !now.Before(at) && !d.warnsAtDeadline()
 	if d.Destination != to || d.Open() == 0 || d.Held || m.held[to] || !expired && !warns || d.Next.After(now) && !warns {
 		return
 	}
@@ -179,10 +194,10 @@ func (m *machine) compare() {
 	m.same(m.queue)
 	for _, message := range m.messages {
 		for _, d := range message.deliveries {
-			if d.Open() == 0 || d.Held || m.held[d.Destination] || d.Next.After(time.Now()) || d.HoldUntil.After(time.Now()) {
+			if d.Open() == 0 || d.Held || m.held[d.Destination] || d.Next.After(m.now()) || d.HoldUntil.After(m.now()) {
 				continue
 			}
-			if !m.pausedUntil(d).After(time.Now()) {
+			if !m.pausedUntil(d).After(m.now()) {
 				m.Fatalf("%s is due and was not attempted: %s", message.id, d.text())
 			}
 		}
@@ -215,7 +230,11 @@ func (m *machine) same(q *Queue) {
 		}
 	}
 	if len(entries) != len(m.messages) {
-		m.Fatalf("%d messages in the queue, want %d", len(entries), len(m.messages))
+		var want []string
+		for _, message := range m.messages {
+			want = append(want, message.id.String()+" "+message.text())
+		}
+		m.Fatalf("%d messages in the queue, want %d: %q", len(entries), len(m.messages), want)
 	}
 	if total := q.store.sum(); total != sum {
 		m.Fatalf("totals %+v, want %+v", total, sum)
@@ -245,6 +264,7 @@ func (m *machine) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	q := m.queue
+	m.ran = time.Now()
 	go func() {
 		defer close(ended)
 		q.Run(ctx, time.Second)
@@ -253,8 +273,6 @@ func (m *machine) run() {
 		cancel()
 		<-ended
 		m.stop = func() {}
-		if err := q.Close(); err != nil {
-			m.Fatalf("close: %v", err)
-		}
+		m.close(q)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +29,8 @@ func TestQueueModel(t *testing.T) {
 				"enqueue": m.enqueue, "enqueue more": m.enqueue, "weather": m.weather, "time": m.time, "long time": m.longTime, "reroute": m.reroute,
 				"hold": m.hold, "release": m.release, "remove": m.remove, "bounce": m.bounce, "retry": m.retryNow,
 				"hold destination": m.holdDestination, "release destination": m.releaseDestination, "retry destination": m.retryDestination,
-				"compact": m.compact, "backup": m.backup, "reopen": m.reopen, "crash": m.crash, "crash while it works": m.crashAtWork,
+				"compact": m.compact, "backup": m.backup, "restore": m.restore, "move": m.move, "clock": m.clock,
+				"reopen": m.reopen, "crash": m.crash, "crash while it works": m.crashAtWork,
 			})
 		})
 	})
@@ -42,7 +41,7 @@ func newMachine(rt *rapid.T, t *testing.T) *machine {
 		T: rt, dir: t.TempDir, world: &modelWorld{weather: map[string]string{}, routes: map[string]string{}}, stop: func() {},
 		retry:    RetryPolicy{Intervals: []time.Duration{30 * time.Minute, time.Hour, 3 * time.Hour}, Lifetime: 48 * time.Hour, WarnAfter: 4 * time.Hour},
 		messages: map[ID]*modelMessage{}, held: map[string]bool{}, freed: map[string]time.Time{}, paused: map[string]time.Time{},
-		due: map[string]bool{}, seen: map[string]bool{},
+		due: map[string]bool{}, seen: map[string]bool{}, stories: map[ID]string{},
 	}
 	m.open(files{})
 	m.run()
@@ -65,23 +64,26 @@ func (m *machine) open(f files) {
 		m.disk.close()
 	}
 	m.disk = newPowerDisk(dir, rapid.Uint64().Draw(m.T, "seed"))
-	for _, sub := range []string{journalName, contentName} {
-		_ = m.disk.syncDir(filepath.Join(dir, sub)) // where it is there already
+	if err := m.disk.adopt(f); err != nil {
+		m.Fatal(err)
 	}
-	for name := range f {
-		file, err := os.Open(filepath.Join(dir, name))
-		if err == nil {
-			err = errors.Join(m.disk.sync(file), file.Close())
-		}
-		if err != nil {
-			m.Fatal(err)
-		}
+	m.use(dir)
+}
+
+// use opens the queue, which stop closes.
+func (m *machine) use(dir string) {
+	q := m.opened(dir)
+	m.queue, m.stop = q, func() {
+		m.stop = func() {}
+		m.close(q)
 	}
-	m.queue = m.opened(dir)
 }
 
 func (m *machine) opened(dir string) *Queue {
-	o := Options{Dir: dir, Deliverer: m.world, Router: m.world, Reporter: m.world, Retry: m.retry, segment: 8192}
+	o := Options{
+		Dir: dir, Deliverer: m.world, Router: m.world, Reporter: m.world, Retry: m.retry, segment: 8192, now: m.world.now,
+		History: HistoryOptions{Size: 64 << 20},
+	}
 	if dir == m.disk.dir {
 		o.disk = m.disk
 	}
@@ -102,17 +104,21 @@ func (m *machine) destination() string {
 	return rapid.SampledFrom(append([]string{"smtp://hub.test:25", "from.test"}, modelDomains...)).Draw(m.T, "destination")
 }
 
-// draft is a message that nobody has acknowledged yet.
-func (m *machine) draft() (d *Draft, message *modelMessage) {
+// draft is a message that nobody has acknowledged yet, and that may have a
+// by-time.
+func (m *machine) draft(byTime bool) (d *Draft, message *modelMessage) {
 	d = m.queue.NewDraft()
 	message = &modelMessage{id: d.ID(), content: strings.Repeat("x", rapid.SampledFrom([]int{1, 100, 3000, inlineLimit + 1}).Draw(m.T, "size"))}
 	message.env = Envelope{Class: rapid.SampledFrom([]string{"", "", "bulk"}).Draw(m.T, "class"), Priority: int8(rapid.IntRange(-1, 1).Draw(m.T, "priority"))}
-	message.env.Arrival = time.Now()
+	message.env.Arrival = m.now()
 	if rapid.IntRange(0, 4).Draw(m.T, "sender") > 0 {
 		message.env.ReversePath = path("s@from.test")
 	}
 	if rapid.IntRange(0, 9).Draw(m.T, "later") == 9 {
-		message.env.HoldUntil = time.Now().Add(5 * time.Hour)
+		message.env.HoldUntil = m.now().Add(5 * time.Hour)
+	}
+	if byTime && rapid.IntRange(0, 4).Draw(m.T, "by-time") == 4 {
+		message.env.DeliverBy = m.byTime()
 	}
 	var recipients []Recipient
 	for i := range rapid.IntRange(1, 4).Draw(m.T, "recipients") {
@@ -137,7 +143,7 @@ func (message *modelMessage) commit(d *Draft) error {
 }
 
 func (m *machine) enqueue(*rapid.T) {
-	d, message := m.draft()
+	d, message := m.draft(true)
 	m.messages[message.id] = message
 	if err := message.commit(d); err != nil {
 		m.Fatal(err)
@@ -202,7 +208,7 @@ func (m *machine) resort(message *modelMessage, d *modelDelivery) (changed bool)
 	}
 	last := message.deliveries[len(message.deliveries)-1].Index
 	for i, part := range sortModel(m.world, message, open) {
-		part.Attempts, part.Warned, part.Next, part.freed = d.Attempts, d.Warned, later(time.Now(), d.HoldUntil), time.Now()
+		part.Attempts, part.Warned, part.Next, part.freed = d.Attempts, d.Warned, later(m.now(), d.HoldUntil), m.now()
 		if i == 0 {
 			part.Index, part.Recipients = d.Index, append(part.Recipients, final...)
 			message.deliveries[slices.Index(message.deliveries, d)] = part
@@ -223,22 +229,13 @@ func (m *machine) compact(*rapid.T) {
 	m.settle()
 }
 
-// backup makes a copy that must have the same.
-func (m *machine) backup(*rapid.T) {
-	dir := filepath.Join(m.dir(), "backup")
-	if _, err := m.queue.Backup(m.Context(), dir); err != nil {
-		m.Fatal(err)
-	}
-	q := m.opened(dir)
-	defer q.Close()
-	m.same(q)
-}
-
-// reopen stops the queue and opens it again, perhaps with other classes.
+// reopen stops the queue and opens it again, perhaps with other classes, and
+// perhaps by another clock.
 func (m *machine) reopen(*rapid.T) {
 	m.stop()
+	m.step()
 	m.bulk = rapid.SampledFrom([]*RetryPolicy{nil, {Intervals: []time.Duration{10 * time.Minute}, Lifetime: 24 * time.Hour}}).Draw(m.T, "class bulk")
-	m.queue = m.opened(m.disk.dir)
+	m.use(m.disk.dir)
 	m.begin()
 }
 
@@ -249,6 +246,7 @@ func (m *machine) crash(*rapid.T) {
 		m.Fatal(err)
 	}
 	m.stop()
+	m.step()
 	m.open(rest)
 	m.begin()
 }
@@ -261,15 +259,10 @@ func (m *machine) begin() {
 	for _, message := range m.messages {
 		for _, d := range message.deliveries {
 			d.wanted = false
-			limit := time.Now()
-			if d.Attempts > 0 {
-				limit = limit.Add(slices.Max(m.policy(d.Class).Intervals))
-			}
-			if d.Open() > 0 && !d.HoldUntil.After(time.Now()) && d.Next.After(limit) {
-				d.Next = limit
-			}
 		}
 	}
+	m.bound()
+	m.awake = m.now()
 	held := map[string]bool{}
 	for _, h := range m.queue.HeldDestinations() {
 		held[h.Name] = true
@@ -291,7 +284,7 @@ func (m *machine) crashAtWork(*rapid.T) {
 	acknowledged := map[ID]bool{}
 	drafts := map[ID]*modelMessage{}
 	for range 3 {
-		d, message := m.draft()
+		d, message := m.draft(false)
 		drafts[message.id] = message
 		go func() {
 			err := message.commit(d)
@@ -324,6 +317,9 @@ func (m *machine) crashAtWork(*rapid.T) {
 		m.reconcile(message, acknowledged[id], events)
 	}
 	m.reconcileReports(events)
+	for _, id := range m.leave() {
+		m.told(id)
+	}
 	m.begin()
 }
 
@@ -355,9 +351,7 @@ func (m *machine) reconcile(message *modelMessage, acknowledged bool, events map
 		}
 	}
 	m.report(reports)
-	if err == nil {
-		m.messages[message.id] = message
-	}
+	m.messages[message.id] = message
 }
 
 // reconcileReports takes in the reports that were made before the crash, of

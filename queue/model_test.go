@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"waypost/relay/smtp"
@@ -40,12 +41,16 @@ type modelEvent struct {
 // modelWorld is what the queue meets: each destination has its weather, and each
 // domain its route. It writes down what it is asked.
 type modelWorld struct {
+	ahead   atomic.Int64 // of the time that passes, in nanoseconds
 	mu      sync.Mutex
 	weather map[string]string // by destination
 	routes  map[string]string // destinations by domain, where they differ
 	events  []modelEvent
 	broken  error // of a content
 }
+
+// now is what the clock says.
+func (w *modelWorld) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())).Round(0) }
 
 // Deliver does as the weather says, and notes it.
 func (w *modelWorld) Deliver(_ context.Context, m *Message, d *Delivery) Outcome {
@@ -56,7 +61,7 @@ func (w *modelWorld) Deliver(_ context.Context, m *Message, d *Delivery) Outcome
 	before := &modelDelivery{Delivery: *d}
 	before.Recipients = slices.Clone(d.Recipients)
 	out := w.outcome(d)
-	w.events = append(w.events, modelEvent{time.Now(), &modelMessage{m.ID, m.Envelope, content, []*modelDelivery{before}}, out})
+	w.events = append(w.events, modelEvent{w.now(), &modelMessage{m.ID, m.Envelope, content, []*modelDelivery{before}}, out})
 	return out
 }
 
@@ -188,6 +193,9 @@ func sortModel(w *modelWorld, m *modelMessage, recipients []Recipient) (all []*m
 			d := &modelDelivery{}
 			d.ID, d.Index, d.Destination, d.Class, d.HoldUntil = m.id, uint16(at), to, m.env.Class, m.env.HoldUntil
 			d.Next, d.Warned = m.env.begin(), m.env.ReversePath.IsNull()
+			if by := m.env.DeliverBy; by.Return || by.Deadline.After(m.env.Arrival) {
+				d.Deadline, d.Return = by.Deadline, by.Return
+			}
 			all = append(all, d)
 		}
 		all[at].Recipients = append(all[at].Recipients, r)
@@ -199,7 +207,7 @@ func sortModel(w *modelWorld, m *modelMessage, recipients []Recipient) (all []*m
 // without one, or deferred by an interrupted attempt, were not tried. It returns
 // the reports.
 func (m *modelMessage) conclude(d *modelDelivery, p RetryPolicy, now time.Time, out Outcome, attempt bool) (reports []string) {
-	expires := !now.Before(m.env.begin().Add(p.Lifetime))
+	expires := !now.Before(m.env.begin().Add(p.Lifetime)) || d.Return && !now.Before(d.Deadline)
 	var failed, relayed, delayed []Recipient
 	tried, results := false, out.Results
 	for i := range d.Recipients {
@@ -235,8 +243,11 @@ func (m *modelMessage) conclude(d *modelDelivery, p RetryPolicy, now time.Time, 
 		if d.Next = now.Add(wait); d.Next.After(end) && now.Before(end) {
 			d.Next = end
 		}
+		if half := now.Add(max(d.Deadline.Sub(now)/2, 5*time.Minute)); d.Return && d.Next.After(half) {
+			d.Next = half.Truncate(time.Millisecond)
+		}
 	}
-	if p.WarnAfter > 0 && !d.Warned && !now.Before(m.env.begin().Add(p.WarnAfter)) {
+	if at := d.warnAt(p, m.env.begin()); !d.Warned && !at.IsZero() && !now.Before(at) {
 		d.Warned = true
 		for _, r := range d.Recipients {
 			if r.State.Open() && r.Notify.Delay() {

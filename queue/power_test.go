@@ -27,8 +27,8 @@ var errPower = errors.New("the power is gone")
 
 // powerDisk remembers what was synced, file by file and name by name, and can
 // let the power go at a sync. What is on the disk then is what was synced, and
-// of the rest any part. What bbolt syncs is its own affair: its file is taken as
-// it is.
+// of the rest any part. What bbolt and the history sync is their own affair: these
+// files are taken as they are.
 type powerDisk struct {
 	dir     string
 	mu      sync.Mutex
@@ -120,8 +120,8 @@ func (p *powerDisk) off() (files, error) {
 	return p.rest, err
 }
 
-// cut finds what is left. The index is read last: whatever it says to be in it
-// may be missing elsewhere, and not the other way round.
+// cut finds what is left. The index is read behind the journal: whatever it says to be in it
+// may be missing there, and not the other way round.
 func (p *powerDisk) cut() error {
 	rest := files{}
 	for _, sub := range []string{journalName, contentName} {
@@ -144,13 +144,31 @@ func (p *powerDisk) cut() error {
 				delete(names, name)
 			}
 		}
-		for name, ino := range names {
-			rest[filepath.Join(sub, name)] = p.content(filepath.Join(dir, name), ino, now[name])
+		for _, name := range slices.Sorted(maps.Keys(names)) { // in an order, so that chance is the same each time
+			rest[filepath.Join(sub, name)] = p.content(filepath.Join(dir, name), names[name], now[name])
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(p.dir, indexName))
-	rest[indexName] = b
+	if err := rest.read(p.dir, indexName); err != nil {
+		return err
+	}
+	// The history is synced before the index says that a checkpoint is done.
+	stories, err := namesIn(filepath.Join(p.dir, historyName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for name := range stories {
+		if err := rest.read(p.dir, filepath.Join(historyName, name)); err != nil {
+			return err
+		}
+	}
 	p.rest = rest
+	return nil
+}
+
+// read adds a file of a directory.
+func (f files) read(dir, name string) error {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	f[name] = b
 	return err
 }
 
@@ -179,6 +197,26 @@ func (p *powerDisk) content(name string, ino, now uint64) []byte {
 		}
 	}
 	return b
+}
+
+// adopt takes files that are on the disk for synced.
+func (p *powerDisk) adopt(f files) error {
+	for _, sub := range []string{journalName, contentName} {
+		_ = p.syncDir(filepath.Join(p.dir, sub)) // where it is there already
+	}
+	for name := range f {
+		if dir := filepath.Dir(name); dir != journalName && dir != contentName {
+			continue
+		}
+		file, err := os.Open(filepath.Join(p.dir, name))
+		if err == nil {
+			err = errors.Join(p.sync(file), file.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // close gives the descriptors back.
