@@ -343,6 +343,7 @@ func TestChangesDuringAnAttempt(t *testing.T) {
 	}
 }
 
+// a directory that is in use is refused, with whose it is.
 func TestSecondInstance(t *testing.T) {
 	w := &world{}
 	q := open(t, w, nil)
@@ -370,6 +371,7 @@ func spoilIndex(t *testing.T, q *Queue, spoil func(tx *bolt.Tx) error) {
 	}
 }
 
+// an index of a format that nobody knows is refused.
 func TestUnknownFormatIsRefused(t *testing.T) {
 	for name, spoil := range map[string]func(tx *bolt.Tx) error{
 		"newer": func(tx *bolt.Tx) error {
@@ -456,7 +458,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A content that is not what was acknowledged is not sent as if it were.
+// a content that is not what was acknowledged is not sent as if it were.
 func TestDamagedContent(t *testing.T) {
 	for name, content := range map[string]string{"in the index": "0123456789\r\n", "in a file": strings.Repeat("x", inlineLimit+1)} {
 		t.Run(name, func(t *testing.T) { virtually(t, func(t *testing.T, w *world) { damagedContent(t, w, content) }) })
@@ -533,7 +535,7 @@ func damagedContent(t *testing.T, w *world, content string) {
 	}
 }
 
-// The same for a content in a file, however it is read.
+// the same for a content in a file, however it is read.
 func TestDamagedContentFile(t *testing.T) {
 	q := open(t, &world{}, nil)
 	defer q.Close()
@@ -567,7 +569,7 @@ func TestDamagedContentFile(t *testing.T) {
 	}
 }
 
-// After a failed commit nothing is acknowledged any more.
+// after a failed commit nothing is acknowledged any more.
 func TestFailedCommitIsFinal(t *testing.T) {
 	w := &world{}
 	q := open(t, w, nil)
@@ -665,6 +667,7 @@ func TestFairShares(t *testing.T) {
 	})
 }
 
+// there is room from the start, and none for what is larger than any disk.
 func TestRoom(t *testing.T) {
 	for range 50 {
 		q := open(t, &world{}, nil)

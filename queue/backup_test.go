@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A backup that is taken while mail comes and goes has everything that was
+// a backup that is taken while mail comes and goes has everything that was
 // acknowledged before and did not leave, and can be used as it is.
 func TestBackupUnderLoad(t *testing.T) {
 	q := open(t, &world{}, nil)

@@ -90,7 +90,7 @@ func sampleMessage() *Message {
 	}}
 }
 
-// Every flipped bit is noticed, in the key, too.
+// every flipped bit is noticed, in the key, too.
 func TestFlippedBits(t *testing.T) {
 	d, m := sampleDelivery(), sampleMessage()
 	m.sum = checksum(m.inline)

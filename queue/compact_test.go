@@ -149,7 +149,7 @@ func TestCompactUnderLoad(t *testing.T) {
 	}
 }
 
-// A crash at any step of a compaction is harmless.
+// a crash at any step of a compaction is harmless.
 func TestCrashDuringCompaction(t *testing.T) {
 	q := open(t, &world{}, nil)
 	fillIndex(t, q, 300, 2000)

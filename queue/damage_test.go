@@ -140,7 +140,7 @@ func (s *spoilt) write(at int, b byte) {
 	}
 }
 
-// Whatever is wrong with the index, a start ends with an error or sets messages
+// whatever is wrong with the index, a start ends with an error or sets messages
 // aside. It neither panics nor begins with nothing.
 func TestDamagedIndex(t *testing.T) {
 	t.Parallel()
@@ -182,7 +182,7 @@ func TestDamagedIndex(t *testing.T) {
 	}
 }
 
-// A bit that flips in the key of a record, on its page: the record is found under
+// a bit that flips in the key of a record, on its page: the record is found under
 // the wrong key, none is taken for another's, and a repair puts it back.
 func TestFlippedKeys(t *testing.T) {
 	t.Parallel()
@@ -284,7 +284,7 @@ func described(t *testing.T, q *Queue) map[ID]string {
 	return found
 }
 
-// A branch that leads back to its own parent would have bbolt go in circles.
+// a branch that leads back to its own parent would have bbolt go in circles.
 func TestCircularIndex(t *testing.T) {
 	dir, _ := sampleQueue(t, 1000)
 	name := filepath.Join(dir, indexName)
@@ -327,7 +327,7 @@ func TestCircularIndex(t *testing.T) {
 	}
 }
 
-// A page that disappears while the queue runs ends it, and what was
+// a page that disappears while the queue runs ends it, and what was
 // acknowledged is there when the page is.
 func TestIndexGoesMissing(t *testing.T) {
 	dir, ids := sampleQueue(t, 200)

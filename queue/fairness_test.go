@@ -233,7 +233,7 @@ func TestProvenDestinationsHaveTheirLane(t *testing.T) {
 	})
 }
 
-// However much waits for a dead destination, it costs one attempt per interval
+// however much waits for a dead destination, it costs one attempt per interval
 // and no write; and when it is back, everything flows at once over as many
 // connections as it may have.
 //

@@ -76,6 +76,7 @@ func checkOldQueue(t *testing.T, q *Queue) {
 	}
 }
 
+// what version 2 left, in the index and in the journal, is all there.
 func TestUpgradeFromVersion2(t *testing.T) {
 	dir := oldQueue(t)
 	q := open(t, &world{}, func(o *Options) { o.Dir = dir })
@@ -98,7 +99,7 @@ func TestUpgradeFromVersion2(t *testing.T) {
 	}
 }
 
-// Version 1 is version 2 without a journal.
+// version 1 is version 2 without a journal.
 func TestUpgradeFromVersion1(t *testing.T) {
 	dir := oldQueue(t)
 	s := openTestStore(t, dir) // brings the journal in
@@ -117,7 +118,7 @@ func TestUpgradeFromVersion1(t *testing.T) {
 	}
 }
 
-// A refusal says what to do about it.
+// a refusal says what to do about it.
 func TestNewerFormatSaysSo(t *testing.T) {
 	w := &world{}
 	q := open(t, w, nil)

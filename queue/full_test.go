@@ -19,7 +19,7 @@ import (
 	"waypost/metrics"
 )
 
-// On a disk without room nothing is acknowledged that is not kept: the queue
+// on a disk without room nothing is acknowledged that is not kept: the queue
 // says ErrNoRoom before that, stops for good when it was not asked, and has
 // everything that it acknowledged once there is room again.
 func TestFullDisk(t *testing.T) {

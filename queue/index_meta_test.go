@@ -13,7 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// testdata/format3 is what version 3 made of format2, with holds and the memory
+// testdata/format3 is what version 3 made of format2, with holds and the memory
 // of an import beside it, when it was killed; testdata/format3.tar was imported.
 func TestUpgradeFromVersion3(t *testing.T) {
 	dir := testQueue(t, "format3")
@@ -187,7 +187,7 @@ func believe(dir string) (b believed, err error) {
 	return b, err
 }
 
-// A bit that flips in what the index says of itself is found, and named, and
+// a bit that flips in what the index says of itself is found, and named, and
 // never believed.
 func TestFlippedMeta(t *testing.T) {
 	dir := smallQueue(t)

@@ -17,7 +17,7 @@ import (
 	"waypost/relay/smtp"
 )
 
-// Whatever clients, operators, next hops, the clock and the power do: the queue
+// whatever clients, operators, next hops, the clock and the power do: the queue
 // has what the model has, attempts what the model would, and reports on it.
 func TestQueueModel(t *testing.T) {
 	fewChecks(t, "40")

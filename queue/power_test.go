@@ -240,7 +240,7 @@ func (f files) write(dir string) error {
 	return nil
 }
 
-// Wherever the power goes among the syncs of a few messages and their attempts:
+// wherever the power goes among the syncs of a few messages and their attempts:
 // what was acknowledged is there and whole, no failure is final without its
 // report, and what a sync failed for is not synced again.
 func TestPowerGoesAtEachSync(t *testing.T) {

@@ -323,7 +323,7 @@ func TestDeadDestination(t *testing.T) {
 	})
 }
 
-// A dead destination that takes its time to show it has one attempt at a time,
+// a dead destination that takes its time to show it has one attempt at a time,
 // and one in each interval, whatever waits there.
 func TestOneProbeAtATime(t *testing.T) {
 	virtually(t, func(t *testing.T, w *world) {

@@ -159,7 +159,7 @@ func simulate(t *testing.T, messages, destinations int) *internet {
 	return w
 }
 
-// Days of mail to a world in which a fifth of the destinations makes trouble:
+// days of mail to a world in which a fifth of the destinations makes trouble:
 // everything is delivered, refused or given up at its time, and what gets
 // through does so as quickly as its class asks for. WAYPOST_TEST_MESSAGES makes
 // it larger, with a tenth as many destinations.

@@ -19,7 +19,7 @@ import (
 // of disk and some minutes to put in.
 const defaultSizes = "1000 100000"
 
-// BenchmarkSize measures what work on a queue costs, by how much is in it: 1 KB
+// BenchmarkSize measures what work on a queue costs, by how much is in it: 1 KB
 // messages for one destination, all due, one in a thousand of them for
 // another domain. The queue is filled once for each size.
 func BenchmarkSize(b *testing.B) {

@@ -25,7 +25,7 @@ func crash(t *testing.T, q *Queue) (*Queue, *world) {
 	return open(t, w, func(o *Options) { o.Dir = dir }), w
 }
 
-// Each state of README.md, as a crash leaves it: what was acknowledged is
+// each state of README.md, as a crash leaves it: what was acknowledged is
 // delivered after the next start, what was not is not there.
 func TestCrashInEachState(t *testing.T) {
 	small, large := "x\r\n", strings.Repeat("0123456789abcdef\r\n", 10_000)
@@ -161,6 +161,7 @@ func settleOnce(t *testing.T, q *Queue, d *Draft, env Envelope, rcpts []Recipien
 	}
 }
 
+// a content without a message goes when it is 36 hours old.
 func TestOldOrphansAreRemoved(t *testing.T) {
 	w := &world{}
 	q := open(t, w, nil)

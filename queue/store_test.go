@@ -102,7 +102,7 @@ func fewChecks(t *testing.T, n string) {
 	t.Cleanup(func() { _ = checks.Value.Set(checks.DefValue) })
 }
 
-// Whatever is done in whatever order, with crashes and clean stops between, the
+// whatever is done in whatever order, with crashes and clean stops between, the
 // store has what a simple map has. Every step syncs, so there are few checks
 // here.
 func TestStoreModel(t *testing.T) {
@@ -274,7 +274,7 @@ func TestTornTail(t *testing.T) {
 	}
 }
 
-// Damage that no power failure explains is never passed over.
+// damage that no power failure explains is never passed over.
 func TestDamagedJournalIsRefused(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string, number uint64){
 		"a flipped bit before the last record": func(t *testing.T, dir string, number uint64) {

@@ -104,7 +104,7 @@ func (s *sweep) compact() { _, _ = s.q.Compact(context.Background()) }
 // then unknown, and a second try proves nothing.
 var fatal = regexp.MustCompile(`^fsync run-\d+/queue/(journal/\d{16}|index\.db|content/[0-9A-Z]{13})$|^fsync of the directory run-\d+/queue/(journal|content)$`)
 
-// Whichever write, sync, new file, rename or unlink fails, once or from then on:
+// R-12: whichever write, sync, new file, rename or unlink fails, once or from then on:
 // nothing is acknowledged that is not there later, a failed sync is the end, and
 // once the disk is well the queue is. WAYPOST_TEST_SWEEP=all tries each of them.
 func TestEveryChangeFails(t *testing.T) {
@@ -221,7 +221,7 @@ func (s *sweep) look(t *testing.T) {
 	}
 }
 
-// Whichever change fails while a queue is repaired, compacted or upgraded that
+// R-38: whichever change fails while a queue is repaired, compacted or upgraded that
 // nobody runs: once the disk is well, doing so again leaves everything there.
 func TestEveryChangeOfStoppedQueueFails(t *testing.T) {
 	disk := newFaultyDisk(t)

@@ -60,7 +60,7 @@ func (f files) with(name string, b []byte) files {
 	return f
 }
 
-// Whatever a power cut leaves of each write to the journal, from nothing to all
+// whatever a power cut leaves of each write to the journal, from nothing to all
 // of it, by sectors, the next start finds what was committed before, and the
 // last batch whole or not at all. The same for each order in which a checkpoint
 // may reach the disk.

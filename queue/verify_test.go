@@ -184,7 +184,7 @@ func locate(t *testing.T, dir string, all map[ID]*original) (pages int, branches
 	return int(f.meta.pages), branches
 }
 
-// A queue that was damaged anywhere is repaired to one that has every message
+// a queue that was damaged anywhere is repaired to one that has every message
 // of which nothing was damaged, and nothing that never was.
 func TestRepair(t *testing.T) {
 	t.Parallel()
@@ -432,7 +432,7 @@ func TestRepairJournal(t *testing.T) {
 	}
 }
 
-// Without the index, large messages come back by their files, and what the
+// without the index, large messages come back by their files, and what the
 // journal has comes back by that.
 func TestRepairWithoutIndex(t *testing.T) {
 	q := open(t, &world{}, nil)

@@ -16,8 +16,9 @@ import (
 	"testing"
 )
 
-// number is that of an item of a standard or of a hostile input.
-const number = `(?:[0-9]{4}(?:-[0-9A-Z][0-9.]*)?-[a-z]|[A-Z]-[0-9]{2})`
+// number is that of an item of a standard or of a hostile input. Those of faults
+// begin with R: they are in queue/README.md.
+const number = `(?:[0-9]{4}(?:-[0-9A-Z][0-9.]*)?-[a-z]|[A-QS-Z]-[0-9]{2})`
 
 var (
 	onlyNumber = regexp.MustCompile(`^` + number + `$`)

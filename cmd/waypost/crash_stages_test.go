@@ -37,7 +37,7 @@ func newStagedSink(t *testing.T) *stagedSink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stagedSink{listener: ln, reached: make(chan string, 10), taken: map[string]int{}, open: map[net.Conn]bool{}}
+	s := &stagedSink{listener: ln, reached: make(chan string, 1), taken: map[string]int{}, open: map[net.Conn]bool{}}
 	s.serving.Go(func() {
 		for {
 			conn, err := ln.Accept()
@@ -95,7 +95,10 @@ func (s *stagedSink) halts(stage string, r *bufio.Reader) bool {
 	if at != stage {
 		return false
 	}
-	s.reached <- stage
+	select {
+	case s.reached <- stage:
+	default: // it was told
+	}
 	for {
 		if _, err := r.ReadString('\n'); err != nil {
 			return true

@@ -30,7 +30,7 @@ type crash struct {
 
 // 5321-6.1-a 1123-5.3.3-a: what was acknowledged outlives the process.
 //
-// TestCrash kills the program again and again while clients send and the next
+// TestCrash kills the program again and again while clients send and the next
 // hop comes and goes. Whatever was acknowledged has to arrive, whole and
 // unchanged, and nothing else may (RFC 5321 §6.1). A crash may lead to
 // duplicates, but only of what was under way.

@@ -18,7 +18,7 @@ import (
 	"waypost/relay/smtp"
 )
 
-// TestImportCrash kills the program again and again while it imports, and
+// TestImportCrash kills the program again and again while it imports, and
 // begins the import anew. In the end each message is there once, unchanged.
 func TestImportCrash(t *testing.T) {
 	seed := rand.Uint64()

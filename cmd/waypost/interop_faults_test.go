@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestDiskBreaks has a real disk fail under the program: every write from some
+// TestDiskBreaks has a real disk fail under the program: every write from some
 // moment on, or a file system that becomes read-only. It ends with 74 and
 // answers nobody for good. Once the disk is well, what was acknowledged is there.
 func TestDiskBreaks(t *testing.T) {
@@ -64,7 +64,7 @@ func sendSome(t *testing.T, address string, messages, size int) (ids []string) {
 	return ids
 }
 
-// TestLostFiles takes files of the queue away while the program is down. It
+// TestLostFiles takes files of the queue away while the program is down. It
 // never goes on as if they had been empty.
 func TestLostFiles(t *testing.T) {
 	binary := build(t)
@@ -140,7 +140,7 @@ func TestLostFiles(t *testing.T) {
 	}
 }
 
-// TestLostContent takes the file of one content away while the program is down:
+// TestLostContent takes the file of one content away while the program is down:
 // that message stays in the queue, and is told of; the others are delivered.
 func TestLostContent(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")

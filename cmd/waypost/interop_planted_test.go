@@ -63,7 +63,7 @@ var plantedBugs = []plantedBug{
 		"TestFaultOfOurs", "554"},
 }
 
-// TestPlantedBugs plants such faults, one at a time, in a copy that only the
+// TestPlantedBugs plants such faults, one at a time, in a copy that only the
 // compiler sees, and wants each of them found: tests that find nothing may be
 // tests that cannot. It prints which test found which.
 func TestPlantedBugs(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 // powerDisk is the size of the disk that loses its power.
 const powerDisk = 384 << 20
 
-// TestPowerCut cuts the power again and again while clients send, in the middle
+// TestPowerCut cuts the power again and again while clients send, in the middle
 // of a write: what was flushed stays, of what was written after that any part. Whatever was acknowledged before the cut has to arrive.
 //
 // WAYPOST_TEST_CUTS says how often; with hundreds, go test needs -timeout 0.
@@ -126,7 +126,7 @@ func powerConfig(t testing.TB, d *disk, sink *crashSink) string {
 	})
 }
 
-// TestPowerCutInFirstStart cuts the power at each write that the first start
+// TestPowerCutInFirstStart cuts the power at each write that the first start
 // makes. The next start has to find a queue or make one.
 func TestPowerCutInFirstStart(t *testing.T) {
 	seed := rand.Uint64()

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// TestFailedSync has the disk fail at the n-th sync, and at each one after it.
+// TestFailedSync has the disk fail at the n-th sync, and at each one after it.
 // The program must not acknowledge what was in it, must not try again, and must
 // end with 74; at the next start everything that it acknowledged is there.
 func TestFailedSync(t *testing.T) {
@@ -28,7 +28,7 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-// TestFailedWrite has the n-th write to journal or index fail, and each one
+// TestFailedWrite has the n-th write to journal or index fail, and each one
 // after it, because the disk is full or broken.
 func TestFailedWrite(t *testing.T) {
 	binary := build(t)

@@ -16,7 +16,7 @@ import (
 	"waypost/relay/smtp"
 )
 
-// TestRepairCrash kills the program again and again while it repairs a queue,
+// TestRepairCrash kills the program again and again while it repairs a queue,
 // compacts one, or starts on one of an older format, and then lets it do so to
 // the end. Every message is there, and nothing is wrong. WAYPOST_TEST_KILLS is how
 // often.

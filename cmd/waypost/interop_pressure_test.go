@@ -1,0 +1,139 @@
+//go:build interop
+
+package main_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/textproto"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// R-13: below the floor of free space no mail is taken, and clients are told to come
+// back; what is queued is delivered all the same, and mail is taken again once there
+// is room.
+func TestFloorOfTheDisk(t *testing.T) {
+	mount := t.TempDir()
+	if err := syscall.Mount("waypost-test", mount, "tmpfs", 0, "size=192m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(mount, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	sink := newStagedSink(t)
+	sink.stop("MAIL") // the queue fills
+	p := start(t, build(t), writeConfig(t, settings{
+		dataDir: filepath.Join(mount, "data"), nextHop: sink.listener.Addr().String(), queue: "min_free = '64MB'\n",
+	}))
+	for i := range 20 {
+		sendOne(t, p.smtp[0], fmt.Sprint("before ", i))
+	}
+	ballast := filepath.Join(mount, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 140<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var refusal *textproto.Error
+	waitFor(t, "a refusal", func() bool {
+		c := mustDial(t, p.smtp[0])
+		defer c.close()
+		_, err := c.command(250, "MAIL FROM:<s@a.example>")
+		return errors.As(err, &refusal)
+	})
+	if refusal.Code != 452 || !strings.HasPrefix(refusal.Msg, "4.3.1 ") {
+		t.Errorf("refused with %v, want 452 4.3.1", refusal)
+	}
+	sink.stop("")
+	sink.hangUp()
+	p.waitEmpty()
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "mail to be taken again", func() bool {
+		c := mustDial(t, p.smtp[0])
+		defer c.close()
+		_, err := c.command(250, "MAIL FROM:<s@a.example>")
+		return err == nil
+	})
+	sendOne(t, p.smtp[0], "after")
+	p.waitEmpty()
+	p.stop()
+	for i := range 20 {
+		if n := sink.count(fmt.Sprint("before ", i)); n != 1 {
+			t.Errorf("message %d arrived %d times", i, n)
+		}
+	}
+	if n := sink.count("after"); n != 1 {
+		t.Errorf("the message after it arrived %d times", n)
+	}
+}
+
+// R-04: the kernel kills the program for its memory while large messages come. What
+// it acknowledged is there at the next start.
+func TestKilledForItsMemory(t *testing.T) {
+	group := filepath.Join("/sys/fs/cgroup/memory", fmt.Sprintf("waypost-test-%d", os.Getpid()))
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(group); err != nil {
+			t.Error(err)
+		}
+	})
+	limit := func(octets int) error {
+		return os.WriteFile(filepath.Join(group, "memory.limit_in_bytes"), fmt.Append(nil, octets), 0o644)
+	}
+	binary, config := build(t), writeConfig(t, settings{dataDir: filepath.Join(t.TempDir(), "data"), nextHop: "127.0.0.1:9"})
+	p := start(t, binary, config, func(cmd *exec.Cmd) {
+		cmd.Args = append([]string{"sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`, group, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = "/bin/sh"
+	})
+	content := append([]byte("Subject: large\r\n\r\n"), bytes.Repeat([]byte(strings.Repeat("x", 70)+"\r\n"), 100_000)...)
+	var mu sync.Mutex
+	var acknowledged []string
+	var clients sync.WaitGroup
+	for range 50 {
+		clients.Go(func() {
+			for {
+				c, err := dial(p.smtp[0])
+				if err != nil {
+					return
+				}
+				id, err := c.data(envelope{from: "s@a.example", to: []string{"r@b.example"}}, content)
+				c.close()
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				acknowledged = append(acknowledged, id)
+				mu.Unlock()
+			}
+		})
+	}
+	waitFor(t, "some messages", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acknowledged) >= 20
+	})
+	for octets := 128 << 20; octets > 0; octets -= 1 << 20 {
+		if limit(octets) != nil {
+			break // it needs more than that; its next page is its last
+		}
+	}
+	p.killed = true
+	<-p.ended
+	clients.Wait()
+	if state := p.cmd.ProcessState; state.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("it ended by itself: %s", state)
+	}
+	t.Logf("%d messages of %d octets acknowledged", len(acknowledged), len(content))
+	wantQueued(t, binary, config, acknowledged)
+}
