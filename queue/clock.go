@@ -52,9 +52,10 @@ func (q *Queue) watchClock(ctx context.Context) {
 		switch back := now.Sub(last) - said.Round(0).Sub(lastSaid.Round(0)); {
 		case back > clockStep:
 			q.log.Warn("the clock went back", "by", back.Round(time.Second).String())
-			q.clockWentBack()
+			q.clockWasSet()
 		case back < -clockStep:
 			q.log.Warn("the clock went ahead", "by", (-back).Round(time.Second).String())
+			q.clockWasSet() // what it says now may be right, and what it said was not
 			q.sched.signal()
 			q.ends.signal()
 		}
@@ -62,10 +63,10 @@ func (q *Queue) watchClock(ctx context.Context) {
 	}
 }
 
-// clockWentBack bounds what everything in the queue waits for, and has the ends
+// clockWasSet bounds what everything in the queue waits for, and has the ends
 // of by-times looked at when they are now.
-func (q *Queue) clockWentBack() {
-	q.sched.clockWentBack()
+func (q *Queue) clockWasSet() {
+	q.sched.clockWasSet()
 	q.ends.clear()
 	for next := ID(1); next != 0; {
 		var late []deliveryKey
@@ -125,8 +126,8 @@ func (q *Queue) boundWaits(late []deliveryKey) bool {
 	return true
 }
 
-// clockWentBack ends the pauses that began in what is the future now.
-func (s *schedule) clockWentBack() {
+// clockWasSet ends the pauses that began in what is the future now.
+func (s *schedule) clockWasSet() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.nowMillis()

@@ -97,7 +97,7 @@ func TestClockGoesBack(t *testing.T) {
 		q.sched.destinations["dead.test"].pausedSince += (365 * 24 * time.Hour).Milliseconds()
 		q.sched.mu.Unlock()
 		start := time.Now()
-		q.clockWentBack()
+		q.clockWasSet()
 		time.Sleep(3*time.Hour + time.Second)
 		synctest.Wait()
 		if tried := w.tried("tried"); len(tried) < 2 || tried[1].Sub(start) > 3*time.Hour {

@@ -126,11 +126,9 @@ func (m *machine) clock(*rapid.T) {
 	m.settle()
 	by := m.step()
 	time.Sleep(before)
-	switch {
-	case by < 0:
+	if by != 0 {
 		m.forget()
 		m.bound()
-	case by > 0:
 		m.awake = m.now()
 	}
 	m.settle()
