@@ -114,8 +114,8 @@ func (d *debugger) debug(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, err)
 		return
 	}
-	defer restore()
 	stream(w, func(item func(any)) (any, error) {
+		defer restore() // before whoever asked hears that it is over
 		ctx, cancel := context.WithTimeout(r.Context(), span)
 		defer cancel()
 		reader := d.dialogues.Read(f, debugBuffer)
