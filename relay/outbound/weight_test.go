@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"waypost/queue"
+	"waypost/relay/pace"
 	"waypost/relay/relaytest"
 	"waypost/relay/route"
 )
@@ -190,6 +191,44 @@ func TestWeightedThenFallback(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestRestingLegIsPassedBy: where a site is left alone because it failed mail of
+// other routes, mail that has another leg does not wait for it.
+func TestRestingLegIsPassedBy(t *testing.T) {
+	m, _ := message(t, queue.Envelope{}, short)
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		z, sinks := three(t, n)
+		r := route.Route{To: "*", Via: []route.Leg{hostLeg("a"), hostLeg("b")}}
+		o := start(t, n, z, func(o *Options) {
+			o.Routes, o.Pacer = route.NewTable([]route.Route{r}), pace.New(pace.Options{Default: pace.Bounds{MaxConnections: 1}})
+		})
+		again := func(string) bool { return true }
+		other, _ := o.Pacer.Admit("other", again)
+		if !other.Move(pace.Hop{Hosts: []string{"a"}, Name: hostLeg("a").String()}) {
+			t.Fatal("no place where nobody is")
+		}
+		o.Pacer.Admit("other", again) // stands in line
+		for range 3 {
+			time.Sleep(time.Second)
+			other.Fail("refused")
+			other.Again()
+		}
+		other.End()
+		pass, ok := o.Admit("b.example", again)
+		if !ok {
+			t.Fatal("not admitted")
+		}
+		defer pass.End()
+		d := &queue.Delivery{ID: m.ID, Destination: "b.example", Recipients: []queue.Recipient{{Path: path("r@b.example")}}}
+		out := o.Deliver(queue.WithPass(t.Context(), pass), m, d)
+		if out.Waits || sinks[0].Connections() != 0 || sinks[1].Count() != 1 {
+			t.Errorf("it waits: %v; %d connections to the leg that rests, %d messages over the other", out.Waits, sinks[0].Connections(), sinks[1].Count())
+		}
+		pass.End()
+		time.Sleep(time.Hour) // what the site that rests was to do has been done
 	})
 }
 
