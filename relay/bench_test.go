@@ -2,7 +2,9 @@ package relay
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"waypost/configs"
+	"waypost/relay/dkim"
 	"waypost/relay/relaytest"
 )
 
@@ -19,23 +22,31 @@ const (
 	benchSize     = 5120
 )
 
-// benchStart runs a relay whose every message goes to via.
-func benchStart(b *testing.B, via string) *service {
+// benchStart runs a relay whose every message goes to via, and that signs with
+// the keys.
+func benchStart(b *testing.B, via string, log io.Writer, keys ...configs.DKIM) *service {
 	b.Helper()
 	return startLogged(b, 1, func(c *configs.Config) {
 		c.Routes = []configs.Route{{To: "*", Via: configs.Legs(via), TLS: configs.TLSNone}}
 		c.Log.Level = configs.LevelInfo
-	}, slog.New(slog.NewJSONHandler(discard{}, nil)))
+		c.DKIM = keys
+	}, slog.New(slog.NewJSONHandler(log, nil)))
 }
 
-type discard struct{}
+// discard takes the log, and counts the messages that were signed.
+type discard struct{ signed atomic.Int64 }
 
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(`"signed":`)) {
+		d.signed.Add(1)
+	}
+	return len(p), nil
+}
 
 // benchSend sends b.N messages over sessions that stay open, one command at a
 // time as most clients do, and returns when all are acknowledged.
 func benchSend(b *testing.B, address string) {
-	body := "Subject: bench\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", benchSize/80) + ".\r\n"
+	body := "From: <s@a.example>\r\nSubject: bench\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", benchSize/80) + ".\r\n"
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	var wg sync.WaitGroup
@@ -77,17 +88,41 @@ func benchSend(b *testing.B, address string) {
 // BenchmarkAccept measures durable acceptance: 5 KB messages, 20 sessions kept
 // open, next hop down.
 func BenchmarkAccept(b *testing.B) {
-	s := benchStart(b, "smtp://127.0.0.1:1")
+	s := benchStart(b, "smtp://127.0.0.1:1", &discard{})
 	b.ReportAllocs()
 	b.ResetTimer()
 	benchSend(b, s.SMTPAddrs()[0].String())
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
 
+// BenchmarkAcceptSigned measures what signatures cost of BenchmarkAccept.
+func BenchmarkAcceptSigned(b *testing.B) {
+	key := func(b *testing.B, a dkim.Algorithm) configs.DKIM {
+		file, _ := newKey(b, a)
+		return configs.DKIM{Domain: "a.example", Selector: string(a), KeyFile: file}
+	}
+	for _, with := range [][]dkim.Algorithm{{}, {dkim.Ed25519}, {dkim.RSA}, {dkim.Ed25519, dkim.RSA}} {
+		b.Run(fmt.Sprint(with), func(b *testing.B) {
+			var keys []configs.DKIM
+			for _, a := range with {
+				keys = append(keys, key(b, a))
+			}
+			var log discard
+			s := benchStart(b, "smtp://127.0.0.1:1", &log, keys...)
+			b.ResetTimer()
+			benchSend(b, s.SMTPAddrs()[0].String())
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+			if signed := log.signed.Load(); len(with) > 0 && signed != int64(b.N) {
+				b.Errorf("%d of %d messages were signed", signed, b.N)
+			}
+		})
+	}
+}
+
 // BenchmarkEndToEnd measures the same messages through the queue to a sink.
 func BenchmarkEndToEnd(b *testing.B) {
 	sink := relaytest.NewSink(b, "127.0.0.1:0", relaytest.WithCounting(), relaytest.WithLeniency())
-	s := benchStart(b, "smtp://"+sink.Address())
+	s := benchStart(b, "smtp://"+sink.Address(), &discard{})
 	b.ReportAllocs()
 	b.ResetTimer()
 	benchSend(b, s.SMTPAddrs()[0].String())

@@ -18,7 +18,7 @@ import (
 )
 
 // newKey makes a key file and returns its record.
-func newKey(t *testing.T, a dkim.Algorithm) (file, record string) {
+func newKey(t testing.TB, a dkim.Algorithm) (file, record string) {
 	t.Helper()
 	k, err := dkim.Generate(a)
 	if err != nil {
