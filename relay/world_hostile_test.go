@@ -1,13 +1,13 @@
 package relay
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"waypost/configs"
 	"waypost/relay/relaytest"
+	"waypost/relay/smtpclient"
 )
 
 // TestWorldHostileHosts: what a host says to harm us or whoever reads of it. It is
@@ -72,41 +72,28 @@ func TestWorldHostileHosts(t *testing.T) {
 	}
 }
 
-// TestWorldTimeouts: how long a host is waited for is a setting, step by step.
+// TestTimeouts: each step of a session has its own setting.
+//
+// 5321-4.5.3.2-a
+func TestTimeouts(t *testing.T) {
+	got := timeouts(&configs.Delivery{GreetingTimeout: 1, HelloTimeout: 2, MailTimeout: 3, RcptTimeout: 4, DataTimeout: 5, BlockTimeout: 6, DotTimeout: 7})
+	if want := (smtpclient.Timeouts{Greeting: 1, Hello: 2, Mail: 3, Rcpt: 4, Data: 5, Block: 6, Dot: 7}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// TestWorldTimeouts: a host that is silent for longer than it may is left for the
+// next one.
 //
 // 5321-4.5.3.2-a
 func TestWorldTimeouts(t *testing.T) {
 	t.Parallel()
-	silent := relaytest.Action{Silent: true, Stall: true}
-	for i, row := range []struct {
-		verb string
-		set  func(*configs.Delivery, configs.Duration)
-		sent bool // by the next host
-	}{
-		{"CONNECT", func(d *configs.Delivery, v configs.Duration) { d.GreetingTimeout = v }, true},
-		{"EHLO", func(d *configs.Delivery, v configs.Duration) { d.HelloTimeout = v }, true},
-		{"MAIL", func(d *configs.Delivery, v configs.Duration) { d.MailTimeout = v }, true},
-		{"RCPT", func(d *configs.Delivery, v configs.Duration) { d.RcptTimeout = v }, true},
-		{"DATA", func(d *configs.Delivery, v configs.Duration) { d.DataTimeout = v }, true},
-		{"DOT", func(d *configs.Delivery, v configs.Duration) { d.DotTimeout = v }, false},
-	} {
-		t.Run(row.verb, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, fmt.Sprintf("127.7.%d", 70+i), 0, func(_ *world, c *configs.Config) {
-				row.set(&c.Delivery, configs.Duration(5*time.Second))
-			})
-			w.zone("b.example MX 10 mx1.b.example", "b.example MX 20 mx2.b.example", "mx1.b.example A $5", "mx2.b.example A $6")
-			w.sink(t, 5).Add(relaytest.Rule{Verb: row.verb, Action: silent})
-			second := w.sink(t, 6)
-			id := w.send("s@home.example", hello, "r@b.example")
-			if !row.sent {
-				w.deferred(id, "r@b.example", "4.4.2", "dot")
-				return
-			}
-			w.settled(id, "r@b.example", "sent")
-			if second.Count() != 1 {
-				t.Errorf("%d messages came to the next host", second.Count())
-			}
-		})
+	w := newWorld(t, "127.7.70", 0, func(_ *world, c *configs.Config) { c.Delivery.GreetingTimeout = configs.Duration(5 * time.Second) })
+	w.zone("b.example MX 10 mx1.b.example", "b.example MX 20 mx2.b.example", "mx1.b.example A $5", "mx2.b.example A $6")
+	w.sink(t, 5).On("CONNECT", relaytest.Action{Silent: true, Stall: true})
+	second := w.sink(t, 6)
+	w.settled(w.send("s@home.example", hello, "r@b.example"), "r@b.example", "sent")
+	if second.Count() != 1 {
+		t.Errorf("%d messages came to the next host", second.Count())
 	}
 }
