@@ -13,9 +13,10 @@ const (
 	maxScan  = 200
 	scanTime = time.Millisecond
 	// scanPause is how long it then leaves the queue alone when mail comes in
-	// meanwhile. Each operation of a commit takes the lock for itself: without a
-	// pause each of them would wait for a piece of the scan.
-	scanPause = 5 * time.Millisecond
+	// meanwhile, and so do all other scans: they take turns. Each operation of a
+	// commit takes the lock for itself: without a pause each of them would wait for
+	// a piece of a scan.
+	scanPause = 8 * time.Millisecond
 )
 
 // Scanned is what a Scan came to.
@@ -39,11 +40,16 @@ func (q *Queue) Scan(ctx context.Context, f Filter, after ID, looks int, found f
 	}
 	newest := q.ids.newest()
 	for next := max(after, f.first()); ; next = s.done.Next {
-		if now := q.ids.newest(); now != newest {
-			newest = now
+		now := q.ids.newest()
+		busy := now != newest
+		if newest = now; busy {
+			q.scanning <- struct{}{}
 			time.Sleep(scanPause)
 		}
 		err := q.store.view(func(v *view) error { return s.some(v, next) })
+		if busy {
+			<-q.scanning
+		}
 		if err == nil && s.done.Next != 0 && !s.over {
 			err = ctx.Err()
 		}

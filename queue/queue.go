@@ -176,6 +176,8 @@ type Queue struct {
 	sched   *schedule
 	holding sync.Mutex // for as long as a destination's hold changes
 	room    room
+	// scanning holds one token while a scan has its turn, when mail comes in.
+	scanning chan struct{}
 
 	ops      chan *op
 	closing  chan struct{} // closed by Close
@@ -248,7 +250,7 @@ func newQueue(o Options, lock *os.File) *Queue {
 		room:    room{dir: o.Dir},
 		ends:    newDeadlines(), ended: ErrClosed,
 		ops: make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}),
-		failed: make(chan struct{}), loaded: make(chan struct{}),
+		failed: make(chan struct{}), loaded: make(chan struct{}), scanning: make(chan struct{}, 1),
 	}
 	for _, c := range q.classes.all {
 		q.metrics.AddClass(c.Name)
