@@ -317,7 +317,7 @@ func hasten(rules string) string {
 
 // TestAlertsFire has one host for each fault, and wants it to be told of by its
 // own alert, and by no other before it. What no fault can be injected for from
-// outside is left to promtool: a session that panics, and a disk that forgets.
+// outside is left to promtool: a session that panics.
 func TestAlertsFire(t *testing.T) {
 	program := compile(t)
 	ca := relaytest.NewCA(t)
@@ -368,6 +368,16 @@ func TestAlertsFire(t *testing.T) {
 	unsigned := add("WaypostMailUnsigned")
 	unsigned.start(program, "WAYPOST_DKIM_0_DOMAIN=home.example", "WAYPOST_DKIM_0_SELECTOR=s", "WAYPOST_DKIM_0_KEY_FILE="+signingKey(t))
 
+	data := filepath.Join(t.TempDir(), "data")
+	damaged := add("WaypostMailDamaged")
+	damaged.sink.Script(func(c relaytest.Command) (relaytest.Action, bool) {
+		if c.Verb == "EHLO" { // the content is opened later
+			spoil(t, filepath.Join(data, "content"))
+		}
+		return relaytest.Action{}, false
+	})
+	damaged.start(program, "WAYPOST_DATA_DIR="+data)
+
 	all := []*host{well}
 	for _, h := range hosts {
 		all = append(all, h)
@@ -385,6 +395,9 @@ func TestAlertsFire(t *testing.T) {
 	promised.send(12, "d#.example")
 	unsigned.until("its record was looked for", func() bool { return p.query(`waypost_dkim_keys{state="missing"}`) > 0 })
 	unsigned.send(5, "b.example")
+	if err := smtp.SendMail(damaged.smtp, nil, "s@home.example", []string{"r@b.example"}, []byte("Subject: x\r\n\r\n"+strings.Repeat("A line of many.\r\n", 20_000))); err != nil {
+		t.Fatal(err)
+	}
 	growing.send(1200, "b.example")
 	told := map[string][]string{}
 	until(t, "every alert fires", func() bool {
@@ -405,8 +418,28 @@ func TestAlertsFire(t *testing.T) {
 		t.Errorf("where all is well %q fire", got)
 	}
 	for _, alert := range submatches(`(?m)^      - alert: (\S+)$`, read(t, rulesFile)) {
-		if _, tried := hosts[alert]; !tried && alert != "WaypostSessionFault" && alert != "WaypostMailDamaged" {
+		if _, tried := hosts[alert]; !tried && alert != "WaypostSessionFault" {
 			t.Errorf("nothing has %s fire", alert)
+		}
+	}
+}
+
+// spoil changes an octet in the middle of each file of a directory.
+func spoil(t *testing.T, dir string) {
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) == 0 {
+		t.Errorf("no files to spoil: %v", err)
+	}
+	for _, f := range files {
+		name := filepath.Join(dir, f.Name())
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		text[len(text)/2] ^= 1
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Error(err)
 		}
 	}
 }
