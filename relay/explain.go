@@ -57,7 +57,7 @@ func Explain(ctx context.Context, c *configs.Config, q *control.Question) (*cont
 // rules, routes and DNS servers as a real message does.
 func (r *Relay) Explain(ctx context.Context, q *control.Question) (*control.Explanation, error) {
 	r.mu.Lock()
-	e := &explainer{relay: r, config: r.config, rules: r.rules, checker: r.checker, aliases: r.aliases.Load(), ask: q.Client != "" || q.Login != "" || q.Size > 0}
+	e := &explainer{relay: r, config: r.config, rules: r.rules, checker: r.checker, aliases: r.aliases.Load(), ask: q.Client != "" || q.Login != "" || q.Submission || q.Size > 0}
 	r.mu.Unlock()
 	if err := e.read(q); err != nil {
 		return nil, err
@@ -87,6 +87,7 @@ type explainer struct {
 	from       smtp.Path
 	recipients []smtp.Path
 	connect    bool // whether hosts are to be greeted
+	submission bool // the listener's mode
 	size       int64
 }
 
@@ -97,7 +98,7 @@ func (e *explainer) read(q *control.Question) (err error) {
 	if q.Connect && len(q.Recipients) > 10 {
 		return control.BadQuestion("there must be 1 to 10 recipients whose hosts are to be greeted")
 	}
-	e.client.Login, e.size, e.connect = q.Login, q.Size, q.Connect
+	e.client.Login, e.size, e.connect, e.submission = q.Login, q.Size, q.Connect, q.Submission
 	if q.Client != "" {
 		if e.client.Addr, err = netip.ParseAddr(q.Client); err != nil {
 			return control.BadQuestion("%.80q is not the IP address of a client", q.Client)
@@ -124,6 +125,14 @@ func (e *explainer) sender(ctx context.Context, size int64) *control.ExplainedDe
 		return &control.ExplainedDecision{
 			Reason: fmt.Sprintf("limits.message_size is %d octets", limit), Place: e.config.Place("limits.message_size"),
 			Reply: "552 5.3.4 Message too large",
+		}
+	}
+	if e.submission {
+		if d := e.rules.Submit(e.client); !d.Allowed {
+			return decision(d)
+		}
+		if d := e.rules.QualifiedSender(e.from, e.aliases.Table().IsLocal(e.from)); !d.Allowed {
+			return decision(d)
 		}
 	}
 	if d := e.rules.Sender(e.client, e.from); !d.Allowed || e.from.IsNull() {
@@ -180,6 +189,11 @@ func (e *explainer) named(ctx context.Context, path smtp.Path) []control.Explain
 func (e *explainer) relaying(path smtp.Path) *control.ExplainedDecision {
 	if !e.ask {
 		return nil
+	}
+	if e.submission {
+		if d := e.rules.QualifiedRecipient(path, e.aliases.Table().IsLocal(path)); !d.Allowed {
+			return decision(d)
+		}
 	}
 	return decision(e.rules.Relay(e.client, path))
 }

@@ -72,8 +72,14 @@ func startLogged(t testing.TB, port int, edit func(*configs.Config), log *slog.L
 // dial opens a session from a loopback address of choice and greets.
 func (s *service) dial(from string) *textproto.Conn {
 	s.t.Helper()
+	return s.dialListener(0, from)
+}
+
+// dialListener is dial, at one of several listeners.
+func (s *service) dialListener(i int, from string) *textproto.Conn {
+	s.t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-	nc, err := d.Dial("tcp", s.SMTPAddrs()[0].String())
+	nc, err := d.Dial("tcp", s.SMTPAddrs()[i].String())
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -40,8 +40,8 @@ that, and it does not count in the limits of the next hop.
 The running waypost answers, by what it does with real mail. With --offline the
 configuration is asked instead, and what waits in a queue is not known.
 
-With --client, --login or --size it also says whether such a message would be
-taken, and by which rule. Limits on rates are not looked at, nor what depends on
+With --client, --login, --submission or --size it also says whether such a message
+would be taken, and by which rule. Limits on rates are not looked at, nor what depends on
 a message's content. What is refused makes the exit code 75 or 65, as the reply
 would be temporary or not.`,
 		Example: `  waypost explain user@example.org
@@ -59,6 +59,7 @@ would be temporary or not.`,
 	flags.StringVar(&e.question.From, "from", "", "the sender's `address` (default the null reverse-path)")
 	flags.StringVar(&e.question.Client, "client", "", "the IP `address` of the client")
 	flags.StringVar(&e.question.Login, "login", "", "the `name` by which the client has logged in")
+	flags.BoolVar(&e.question.Submission, "submission", false, "it comes in at a listener for submission")
 	flags.StringVar(&e.size, "size", "", "the message's `size`, such as 30MB")
 	flags.BoolVar(&e.offline, "offline", false, "ask the configuration, not the running waypost")
 	flags.BoolVar(&e.question.Connect, "connect", false, "greet each host, and tell what it offers")

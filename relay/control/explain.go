@@ -16,6 +16,8 @@ type Question struct {
 	// either nobody is asked whether it may be sent.
 	Client string `json:"client,omitempty"`
 	Login  string `json:"login,omitempty"`
+	// Submission says that it comes in at a listener for submission.
+	Submission bool `json:"submission,omitempty"`
 	// Size is how many octets it has.
 	Size int64 `json:"size,omitempty"`
 	// Connect has the hosts of the next hops greeted, of at most 10 recipients.

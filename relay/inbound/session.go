@@ -80,8 +80,6 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 		return b.refuse(metrics.RefusedSender, 553, gosmtp.EnhancedCode{5, 6, 7}, "Non-ASCII address without SMTPUTF8")
 	case err != nil:
 		return b.refuse(metrics.RefusedSender, 501, gosmtp.EnhancedCode{5, 1, 7}, "Bad sender address")
-	case s.unqualified(path):
-		return b.refuse(metrics.RefusedSender, 553, gosmtp.EnhancedCode{5, 1, 8}, "The sender's domain is no full name")
 	}
 	if err := s.submits(path); err != nil {
 		return err
@@ -123,8 +121,11 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 		return b.refuse(metrics.RefusedRecipient, 501, gosmtp.EnhancedCode{5, 1, 2}, "Bad recipient domain")
 	case err != nil || path.IsNull():
 		return b.refuse(metrics.RefusedRecipient, 501, gosmtp.EnhancedCode{5, 1, 3}, "Bad recipient address")
-	case s.unqualified(path):
-		return b.refuse(metrics.RefusedRecipient, 553, gosmtp.EnhancedCode{5, 1, 2}, "The recipient's domain is no full name")
+	}
+	if b.Submission && !s.local {
+		if d := b.Rules.QualifiedRecipient(path, b.Aliases.Table().IsLocal(path)); !d.Allowed {
+			return s.denied(metrics.RefusedRecipient, d, s.tx.envelope.ReversePath, path)
+		}
 	}
 	if d := b.Rules.Relay(s.who(), path); !d.Allowed {
 		reason := metrics.RefusedRelay

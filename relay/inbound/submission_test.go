@@ -30,8 +30,3 @@ func TestSubmission(t *testing.T) {
 		})
 	}
 }
-
-// Without logins there is nothing to say but no.
-func TestSubmissionWithoutLogins(t *testing.T) {
-	playWith(t, true, "127.0.0.3", "C: MAIL FROM:<s@a.example>\nS: 550 5.7.1", func(o *Options) { o.Submission, o.Authenticator = true, nil })
-}
