@@ -483,6 +483,11 @@ func damagedContent(t *testing.T, w *world, content string) {
 		}
 		return all(d, deferred("damaged"))
 	}
+	read := func() []error {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(seen)
+	}
 	q := open(t, w, nil)
 	id := enqueue(t, q, "s@a.test", content, "r@b.test", "q@c.test")
 	if len(content) > inlineLimit {
@@ -504,7 +509,7 @@ func damagedContent(t *testing.T, w *world, content string) {
 	q = open(t, w, func(o *Options) { o.Dir, o.Metrics, o.Log = q.dir, m, slog.New(slog.NewTextHandler(&log, nil)) })
 	stop := running(t, q)
 	time.Sleep(3 * 24 * time.Hour)
-	if len(seen) != 2 || !errors.Is(errors.Join(seen...), ErrDamaged) || len(w.reported()) > 0 {
+	if seen := read(); len(seen) != 2 || !errors.Is(errors.Join(seen...), ErrDamaged) || len(w.reported()) > 0 {
 		t.Errorf("in three days it was read with %v, and reported %d times", seen, len(w.reported()))
 	}
 	e, err := q.Show(id)
@@ -526,8 +531,8 @@ func damagedContent(t *testing.T, w *world, content string) {
 		t.Fatal(err)
 	}
 	time.Sleep(6 * 24 * time.Hour) // what is on hold does not expire
-	if len(seen) != 4 || q.Stats().Held != 2 || len(w.reported()) > 0 {
-		t.Errorf("released, it was read %d times, %d recipients are on hold, and there are %d reports", len(seen), q.Stats().Held, len(w.reported()))
+	if n := len(read()); n != 4 || q.Stats().Held != 2 || len(w.reported()) > 0 {
+		t.Errorf("released, it was read %d times, %d recipients are on hold, and there are %d reports", n, q.Stats().Held, len(w.reported()))
 	}
 	stop()
 	if n := strings.Count(log.String(), "content is damaged, message put on hold"); n != 4 {
