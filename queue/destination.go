@@ -31,6 +31,10 @@ type destination struct {
 	jitter      float64       // of the pause
 	asked       time.Duration // how long the pause is; 0 is the first interval of each class
 	why         string        // it is paused
+	// woken, in Unix milliseconds, is when an operator last ended a pause, and
+	// hurried says that one wants the pause of now to end as well (see wakeAgain).
+	woken       int64
+	hurried     bool
 	probing     bool
 	waits       bool          // for a pass
 	wanted      time.Time     // when an operator asked for everything to be tried
@@ -158,7 +162,11 @@ func (d *destination) pausedUntil(c *class) int64 {
 	if d.asked > 0 {
 		wait = c.Retry.jittered(d.asked, d.jitter)
 	}
-	return d.pausedSince + wait.Milliseconds()
+	until := d.pausedSince + wait.Milliseconds()
+	if d.hurried {
+		return min(until, d.woken+wakeAgain.Milliseconds())
+	}
+	return until
 }
 
 // next takes the first hint of a flow that has one.

@@ -205,7 +205,7 @@ func (s *schedule) wantAll(name string) (waiting int64, held bool) {
 	if d == nil {
 		return 0, false
 	}
-	d.wanted, d.pausedSince, d.asked, d.why = s.now(), 0, 0, ""
+	d.wanted, d.pausedSince, d.asked, d.why, d.hurried = s.now(), 0, 0, "", false
 	for _, f := range d.flows {
 		waiting += f.queued + f.deferred
 		f.wantAll()

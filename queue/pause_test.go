@@ -120,3 +120,39 @@ func TestPauseEndedByOperator(t *testing.T) {
 		}
 	})
 }
+
+// TestManyWishesAreOneAttempt: who releases much that waits for a dead destination has
+// it tried at once, and again a moment later, and not once for each message.
+func TestManyWishesAreOneAttempt(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.answer = func(_ *Message, d *Delivery) Outcome {
+			out := all(d, Result{State: Deferred, Reason: "connection refused"})
+			out.Unreachable = true
+			return out
+		}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		var ids []ID
+		for range 30 {
+			ids = append(ids, enqueue(t, q, "s@a.test", "x\r\n", "r@dead.test"))
+			synctest.Wait()
+		}
+		for _, do := range []func(Filter) (int, error){q.Hold, q.Release, q.RetryNow} {
+			before := len(w.tried("r"))
+			for _, id := range ids {
+				if n, err := do(Filter{IDs: []ID{id}}); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				synctest.Wait()
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if tried := len(w.tried("r")) - before; tried > 2 {
+				t.Errorf("%d attempts", tried)
+			}
+		}
+		if len(w.tried("r")) < 3 {
+			t.Errorf("%d attempts in all, and two were wished for", len(w.tried("r")))
+		}
+	})
+}

@@ -32,7 +32,7 @@ func (s *schedule) judge(w *worker, out Outcome, random func() float64) {
 // opens the destination again, unless a host asked for the pause after that.
 func (d *destination) answer(since, now time.Time) {
 	if d.asked == 0 || d.pausedSince < since.UnixMilli() {
-		d.pausedSince, d.asked, d.why, d.probing = 0, 0, "", false
+		d.pausedSince, d.asked, d.why, d.probing, d.hurried = 0, 0, "", false, false
 	}
 	switch {
 	case now.Sub(since) < slowAfter:
@@ -48,7 +48,7 @@ func (d *destination) answer(since, now time.Time) {
 func (d *destination) pause(since, now time.Time, out Outcome, jitter float64) {
 	d.probing = true
 	if d.pausedSince < since.UnixMilli() {
-		d.pausedSince, d.jitter, d.asked, d.why = now.UnixMilli(), jitter, out.Pause, out.why()
+		d.pausedSince, d.jitter, d.asked, d.why, d.hurried = now.UnixMilli(), jitter, out.Pause, out.why(), false
 	}
 }
 
@@ -90,14 +90,26 @@ func (s *schedule) done(key deliveryKey, name string, again *hint) {
 	}
 }
 
-// wakeUp ends the pause of a destination at an operator's wish.
+// wakeAgain is how soon after one wish of an operator's the next one ends a pause. Who
+// acts on a million messages wishes it for each: were every wish an attempt, each that
+// fails would look through all that waits.
+const wakeAgain = time.Second
+
+// wakeUp ends the pause of a destination at an operator's wish: at once, or a moment
+// after the wish before.
 func (s *schedule) wakeUp(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d := s.destinations[name]; d != nil && d.pausedSince != 0 {
-		d.pausedSince, d.asked, d.why = 0, 0, ""
-		s.place(d)
+	d := s.destinations[name]
+	if d == nil || d.pausedSince == 0 {
+		return
 	}
+	if now := s.nowMillis(); now >= d.woken && now < d.woken+wakeAgain.Milliseconds() {
+		d.hurried = true
+	} else {
+		d.pausedSince, d.asked, d.why, d.hurried, d.woken = 0, 0, "", false, now
+	}
+	s.place(d)
 }
 
 // pausedUntil returns until when a destination is not tried for a class, and why;
