@@ -20,11 +20,16 @@ type pool struct {
 	sites  map[string][]*session // the same, but for those that nobody counts
 	count  int
 	closed bool
-	ending sync.WaitGroup
+	// ending is how many sessions say goodbye; quiet is told of each that has. No
+	// WaitGroup, for attempts may give sessions back while close waits.
+	ending int
+	quiet  *sync.Cond
 }
 
 func newPool(keep time.Duration, limit int) *pool {
-	return &pool{keep: keep, max: limit, idle: map[string][]*session{}, sites: map[string][]*session{}}
+	p := &pool{keep: keep, max: limit, idle: map[string][]*session{}, sites: map[string][]*session{}}
+	p.quiet = sync.NewCond(&p.mu)
+	return p
 }
 
 // take returns the connection that was used last, or nil.
@@ -126,17 +131,24 @@ func (p *pool) expire(s *session) {
 }
 
 // quit ends a session, in good order if it has not failed (RFC 5321
-// §4.1.1.10), without anybody waiting for its goodbye.
+// §4.1.1.10), without anybody waiting for its goodbye. The caller holds mu.
 func (p *pool) quit(s *session) {
-	p.ending.Go(func() {
+	p.ending++
+	go func() {
 		s.client.Quit()
 		s.ended()
-	})
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.ending--
+		p.quiet.Broadcast()
+	}()
 }
 
-// close ends every connection, and waits for that.
+// close ends every connection, and waits for that. What comes back later is ended
+// without anybody waiting.
 func (p *pool) close() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.closed = true
 	for _, list := range p.idle {
 		for _, s := range list {
@@ -145,6 +157,7 @@ func (p *pool) close() {
 		}
 	}
 	p.idle, p.sites, p.count = map[string][]*session{}, map[string][]*session{}, 0
-	p.mu.Unlock()
-	p.ending.Wait()
+	for p.ending > 0 {
+		p.quiet.Wait()
+	}
 }
