@@ -3,8 +3,6 @@ package queue
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -428,31 +426,4 @@ func mustNumber(t *testing.T, s string) int {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// a run is the same each time.
-func TestSeedsReplay(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	first := rand.Uint64N(1 << 40)
-	hash := func(trace string) string {
-		sum := sha256.Sum256([]byte(trace))
-		return hex.EncodeToString(sum[:8])
-	}
-	seen := map[string]bool{}
-	for seed := first; seed < first+6; seed++ {
-		a := rerun(t, seed)
-		b := rerun(t, seed)
-		if hash(a) != hash(b) {
-			at := 0
-			x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
-			for at < min(len(x), len(y))-1 && x[at] == y[at] {
-				at++
-			}
-			t.Fatalf("seed %d: at line %d of %d and %d\n%s\nbecomes\n%s", seed, at, len(x), len(y), x[at], y[at])
-		}
-		seen[hash(a)] = true
-	}
-	if len(seen) != 6 {
-		t.Errorf("%d different runs of six numbers", len(seen))
-	}
 }

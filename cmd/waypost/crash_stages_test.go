@@ -314,6 +314,7 @@ func TestCutOffAtEachTwentieth(t *testing.T) {
 			c.close()
 		}
 		sendOne(t, p.smtp[0], fmt.Sprint("whole ", i))
+		p.waitEmpty() // or the next kill may come before its outcome is on disk, and double it
 	}
 	p.waitEmpty()
 	waitFor(t, "the files of what was cut off to go", func() bool {

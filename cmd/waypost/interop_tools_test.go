@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -53,13 +54,21 @@ func openDir(t testing.TB) string {
 // freeAddress returns a port for a program that cannot choose one itself.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := ln.Addr().String()
+		_ = ln.Close()
+		if _, again := givenAddresses.LoadOrStore(address, true); !again {
+			return address
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
+
+// givenAddresses are those that were free once, and may be somebody's by now.
+var givenAddresses sync.Map
 
 // listens reports whether somebody listens.
 func listens(address string) bool {
