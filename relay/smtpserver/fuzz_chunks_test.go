@@ -23,9 +23,8 @@ func FuzzChunks(f *testing.F) {
 		f.Add("QUIT\r\nQUIT\r\n", 2, 6, size)
 	}
 	f.Fuzz(func(t *testing.T, content string, one, two int, size string) {
-		if len(content) > 1<<15 || strings.Contains(size, "\n") {
-			t.Skip()
-		}
+		content = content[:min(len(content), 1<<15)]
+		size, _, _ = strings.Cut(size, "\n") // what follows would be another line
 		cut := func(n int) int { return min(max(n, 0), len(content)) }
 		one, two = cut(min(one, two)), cut(max(one, two))
 		line := fmt.Sprint(one)
