@@ -191,11 +191,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 // What waits behind a dead destination costs no write.
 func TestWaitingCostsNoAttempt(t *testing.T) {
 	virtually(t, func(t *testing.T, w *world) {
-		w.answer = func(_ *Message, d *Delivery) Outcome {
-			out := all(d, Result{State: Deferred, Reason: "connection refused"})
-			out.Unreachable = true
-			return out
-		}
+		w.answer = func(_ *Message, d *Delivery) Outcome { return refused(d) }
 		q := open(t, w, nil)
 		defer running(t, q)()
 		ids := []ID{enqueue(t, q, "s@a.test", "x\r\n", "r@dead.test")}

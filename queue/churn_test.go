@@ -49,8 +49,7 @@ func TestWeekOfChurn(t *testing.T) {
 			time.Sleep(time.Second) // a backlog takes its time to leave
 			out := all(d, Result{State: Delivered})
 			if d.Destination == "away.test" && away() {
-				out = all(d, Result{State: Deferred, Reason: "connection refused"})
-				out.Unreachable = true
+				out = refused(d)
 			}
 			return out
 		}

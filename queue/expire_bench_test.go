@@ -15,9 +15,7 @@ func BenchmarkExpire(b *testing.B) {
 				if d.Destination != "dead.test" {
 					return all(d, Result{State: Delivered})
 				}
-				out := all(d, Result{State: Deferred, Reason: "connection refused"})
-				out.Unreachable = true
-				return out
+				return refused(d)
 			}}
 			s := &sized{}
 			s.Queue = open(b, w, func(o *Options) { o.Retry.Lifetime = time.Nanosecond })

@@ -258,9 +258,7 @@ func TestBacklogOfADeadDestination(t *testing.T) {
 				defer mu.Unlock()
 				attempts++
 				if dead {
-					out := all(d, Result{State: Deferred, Reason: "connection refused"})
-					out.Unreachable = true
-					return out
+					return refused(d)
 				}
 				Reached(ctx)
 				running_++

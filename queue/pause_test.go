@@ -125,11 +125,7 @@ func TestPauseEndedByOperator(t *testing.T) {
 // it tried at once, and again a moment later, and not once for each message.
 func TestManyWishesAreOneAttempt(t *testing.T) {
 	virtually(t, func(t *testing.T, w *world) {
-		w.answer = func(_ *Message, d *Delivery) Outcome {
-			out := all(d, Result{State: Deferred, Reason: "connection refused"})
-			out.Unreachable = true
-			return out
-		}
+		w.answer = func(_ *Message, d *Delivery) Outcome { return refused(d) }
 		q := open(t, w, nil)
 		defer running(t, q)()
 		var ids []ID

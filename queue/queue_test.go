@@ -83,6 +83,13 @@ func all(d *Delivery, r Result) Outcome {
 	return out
 }
 
+// refused is what comes of an attempt at a destination where nobody listens.
+func refused(d *Delivery) Outcome {
+	out := all(d, Result{State: Deferred, Reason: "connection refused"})
+	out.Unreachable = true
+	return out
+}
+
 func deferred(text string) Result {
 	return Result{State: Deferred, Reply: smtp.NewReply(451, smtp.EnhancedCode{4, 3, 0}, text), Host: "mx.test"}
 }
@@ -282,9 +289,7 @@ func TestDeadDestination(t *testing.T) {
 				total++
 				defer w.mu.Unlock()
 				if dead {
-					out := all(d, Result{State: Deferred, Reason: "connection refused"})
-					out.Unreachable = true
-					return out
+					return refused(d)
 				}
 			}
 			return all(d, Result{State: Delivered})
@@ -340,9 +345,7 @@ func TestOneProbeAtATime(t *testing.T) {
 			mu.Lock()
 			under--
 			mu.Unlock()
-			out := all(d, Result{State: Deferred, Reason: "connection refused"})
-			out.Unreachable = true
-			return out
+			return refused(d)
 		}
 		q := open(t, w, nil)
 		defer running(t, q)()
@@ -366,9 +369,7 @@ func TestExpiresBehindDeadDestination(t *testing.T) {
 			if m.ReversePath.IsNull() {
 				return all(d, Result{State: Delivered})
 			}
-			out := all(d, Result{State: Deferred, Reason: "connection refused"})
-			out.Unreachable = true
-			return out
+			return refused(d)
 		}
 		q := open(t, w, func(o *Options) { o.Retry.WarnAfter = 4 * time.Hour })
 		defer running(t, q)()
