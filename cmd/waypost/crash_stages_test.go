@@ -171,6 +171,14 @@ func (s *stagedSink) count(subject string) int {
 	return s.taken[subject]
 }
 
+// wantOnce wants a message to have come, and not twice.
+func (s *stagedSink) wantOnce(t *testing.T, subject string) {
+	t.Helper()
+	if n := s.count(subject); n != 1 {
+		t.Errorf("%q arrived %d times", subject, n)
+	}
+}
+
 // the program is killed at each stage of a transaction with a next hop. The
 // message arrives once after the next start, and twice only where the next hop had
 // all of it.
@@ -326,9 +334,7 @@ func TestCutOffAtEachTwentieth(t *testing.T) {
 	})
 	p.stop()
 	for i := range 20 {
-		if n := sink.count(fmt.Sprint("whole ", i)); n != 1 {
-			t.Errorf("whole message %d arrived %d times", i, n)
-		}
+		sink.wantOnce(t, fmt.Sprint("whole ", i))
 	}
 	if n := sink.count("cut"); n != 0 {
 		t.Errorf("what was cut off arrived %d times", n)

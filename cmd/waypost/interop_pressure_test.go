@@ -67,13 +67,9 @@ func TestFloorOfTheDisk(t *testing.T) {
 	p.waitEmpty()
 	p.stop()
 	for i := range 20 {
-		if n := sink.count(fmt.Sprint("before ", i)); n != 1 {
-			t.Errorf("message %d arrived %d times", i, n)
-		}
+		sink.wantOnce(t, fmt.Sprint("before ", i))
 	}
-	if n := sink.count("after"); n != 1 {
-		t.Errorf("the message after it arrived %d times", n)
-	}
+	sink.wantOnce(t, "after")
 }
 
 // the kernel kills the program for its memory while large messages come. What
