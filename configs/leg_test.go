@@ -76,3 +76,31 @@ func TestRouteAtALeg(t *testing.T) {
 		}
 	}
 }
+
+// TestNoKeyOfALegIsForgotten: what a leg has in common with a route or with a rule
+// about pace holds there, whichever key it is.
+func TestNoKeyOfALegIsForgotten(t *testing.T) {
+	for field := range reflect.TypeFor[Leg]().Fields() {
+		var l Leg
+		value := reflect.ValueOf(&l).Elem().FieldByName(field.Name)
+		switch value.Kind() {
+		case reflect.String:
+			value.SetString("x")
+		case reflect.Int:
+			value.SetInt(7)
+		default:
+			value.Set(reflect.ValueOf([]string{"x"}))
+		}
+		at := reflect.ValueOf(Route{Via: []Leg{l}}.At(0)).FieldByName(field.Name)
+		limits := reflect.ValueOf(l.Limits("leg")).FieldByName(field.Name)
+		switch {
+		case field.Name == "To" || field.Name == "Weight":
+		case at.IsValid() && !reflect.DeepEqual(at.Interface(), value.Interface()):
+			t.Errorf("%s is forgotten where the route is asked for", field.Name)
+		case limits.IsValid() && (!reflect.DeepEqual(limits.Interface(), value.Interface()) || !l.OwnLimits()):
+			t.Errorf("%s is forgotten where the limits are asked for", field.Name)
+		case !at.IsValid() && !limits.IsValid():
+			t.Errorf("%s is in neither", field.Name)
+		}
+	}
+}
