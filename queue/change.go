@@ -143,14 +143,18 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 		q.log.Info("removed", "queue_id", m.ID.String(), "by", f.By)
 		q.removeContent(m)
 	}
+	wished := map[string]bool{} // one wish for all of them, however soon the first attempt ends
 	for _, d := range done.deliveries {
 		if !d.Held && d.awaitsDeadline() {
 			q.ends.add(d.Deadline, d.key()) // which may have been while it was on hold
 		}
 		if h := q.hint(d); h != nil {
 			q.sched.push(d.Destination, *h)
-			q.sched.wakeUp(d.Destination)
+			wished[d.Destination] = true
 		}
+	}
+	for name := range wished {
+		q.sched.wakeUp(name)
 	}
 	return done.messages, nil
 }

@@ -126,15 +126,14 @@ func (q *Queue) boundWaits(late []deliveryKey) bool {
 	return true
 }
 
-// clockWasSet ends the pauses that began in what is the future now.
+// clockWasSet lets no pause begin, and no wish to end one be made, in what is the
+// future now.
 func (s *schedule) clockWasSet() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.nowMillis()
 	for _, d := range s.destinations {
-		if d.pausedSince > now {
-			d.pausedSince = now
-		}
+		d.pausedSince, d.woken = min(d.pausedSince, now), min(d.woken, now)
 		if d.resting == nil {
 			s.place(d)
 		}

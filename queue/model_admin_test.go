@@ -58,11 +58,19 @@ func (m *machine) change(f Filter, ask func(Filter) (int, error), how func(*mode
 	m.settle()
 }
 
-// wake ends the pause of a destination for what may be attempted there.
+// wake ends the pause of a destination for what may be attempted there: at once, or
+// a moment after the wish before.
 func (m *machine) wake(d *modelDelivery) {
-	if !d.Held && d.Open() > 0 {
-		delete(m.paused, d.Destination)
+	p, paused := m.paused[d.Destination]
+	if !paused || d.Held || d.Open() == 0 {
+		return
 	}
+	if again := m.woken[d.Destination].Add(wakeAgain); m.now().Before(again) {
+		m.paused[d.Destination] = modelPause{p.since, again}
+		return
+	}
+	delete(m.paused, d.Destination)
+	m.woken[d.Destination] = m.now()
 }
 
 func (m *machine) hold(*rapid.T) {

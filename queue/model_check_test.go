@@ -22,13 +22,14 @@ type machine struct {
 	bulk     *RetryPolicy // of the class; nil when the configuration has none
 	messages map[ID]*modelMessage
 	held     map[string]bool
-	freed    map[string]time.Time // when a hold of a destination ended
-	paused   map[string]time.Time // since when no host of a destination took a session
-	ran      time.Time            // when the queue began to run, as time passes
-	awake    time.Time            // when the queue last noticed that it is later than it was
-	stories  map[ID]string        // of what has left
-	due      map[string]bool      // reports that there must have been, by their text
-	seen     map[string]bool      // and those that there were
+	freed    map[string]time.Time  // when a hold of a destination ended
+	paused   map[string]modelPause // destinations of which no host took a session
+	woken    map[string]time.Time  // when an operator's wish last ended such a pause
+	ran      time.Time             // when the queue began to run, as time passes
+	awake    time.Time             // when the queue last noticed that it is later than it was
+	stories  map[ID]string         // of what has left
+	due      map[string]bool       // reports that there must have been, by their text
+	seen     map[string]bool       // and those that there were
 }
 
 func (m *machine) policy(class string) RetryPolicy {
@@ -38,13 +39,22 @@ func (m *machine) policy(class string) RetryPolicy {
 	return m.retry
 }
 
+// modelPause is since when a destination is left alone. A wish that followed
+// another one too soon ends it at a time.
+type modelPause struct{ since, wished time.Time }
+
 // pausedUntil is when a destination is tried again for a class; zero when it is
 // not paused.
 func (m *machine) pausedUntil(d *modelDelivery) time.Time {
-	if since, is := m.paused[d.Destination]; is {
-		return since.Add(m.policy(d.Class).Intervals[0])
+	p, is := m.paused[d.Destination]
+	if !is {
+		return time.Time{}
 	}
-	return time.Time{}
+	until := p.since.Add(m.policy(d.Class).Intervals[0])
+	if !p.wished.IsZero() {
+		return sooner(until, p.wished)
+	}
+	return until
 }
 
 // settle lets the queue do what there is to do, tells the model of the attempts,
@@ -69,7 +79,7 @@ func (m *machine) settle() {
 		for _, e := range events[:n] {
 			m.attempted(e)
 		}
-		m.concluded(now, events[:n])
+		m.unreached(now, events[:n])
 		events = events[n:]
 	}
 	m.warn(m.now())
@@ -129,7 +139,7 @@ func (m *machine) attempted(e modelEvent) {
 	if message.content != e.message.content {
 		m.Fatalf("%s was attempted with the content %.60q, want %.60q", message.id, e.message.content, message.content)
 	}
-	since, paused := m.paused[d.Destination]
+	p, paused := m.paused[d.Destination]
 	switch {
 	case d.Held || m.held[d.Destination]:
 		m.Fatalf("%s was attempted on hold: %s", message.id, d.text())
@@ -139,22 +149,27 @@ func (m *machine) attempted(e modelEvent) {
 		m.Fatalf("%s was attempted at %v, after its by-time: %s", message.id, e.at, d.text())
 	case d.Next.After(e.at) && !d.wanted:
 		m.Fatalf("%s was attempted too early: %s", message.id, d.text())
-	case paused && since.Before(e.at) && m.pausedUntil(d).After(e.at):
-		m.Fatalf("%s was attempted at a destination that is left alone since %v", message.id, since)
+	case paused && p.since.Before(e.at) && m.pausedUntil(d).After(e.at):
+		m.Fatalf("%s was attempted at a destination that is left alone since %v", message.id, p.since)
 	}
 	d.wanted = false
 	m.report(message.conclude(d, m.policy(d.Class), e.at, e.out, true))
+	if !e.out.Unreachable {
+		delete(m.paused, d.Destination) // for every class, and at once
+	}
 }
 
-// concluded draws what attempts of one moment say about their destinations.
-func (m *machine) concluded(now time.Time, events []modelEvent) {
+// unreached notes which destinations the attempts of one moment did not reach, and
+// settles what waits behind them.
+func (m *machine) unreached(now time.Time, events []modelEvent) {
 	for _, e := range events {
-		to := e.message.deliveries[0].Destination
 		if !e.out.Unreachable {
-			delete(m.paused, to)
 			continue
 		}
-		m.paused[to] = now
+		to := e.message.deliveries[0].Destination
+		if p, is := m.paused[to]; !is || p.since.Before(now) {
+			m.paused[to] = modelPause{since: now}
+		}
 		for _, message := range m.messages {
 			for _, d := range message.deliveries {
 				m.behind(message, d, to, now)

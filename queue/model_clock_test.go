@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -134,17 +135,16 @@ func (m *machine) clock(*rapid.T) {
 	m.settle()
 }
 
-// forget drops pauses of which the queue knows nothing any more, because they were
-// over and nothing waits there: by a clock that went back they would not be over.
+// forget drops pauses and wishes of which the queue knows nothing any more, because
+// they were over and nothing waits there: by a clock that went back they would not
+// be over.
 func (m *machine) forget() {
 	s := m.queue.sched
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name := range m.paused {
-		if s.destinations[name] == nil {
-			delete(m.paused, name)
-		}
-	}
+	gone := func(name string) bool { return s.destinations[name] == nil }
+	maps.DeleteFunc(m.paused, func(name string, _ modelPause) bool { return gone(name) })
+	maps.DeleteFunc(m.woken, func(name string, _ time.Time) bool { return gone(name) })
 }
 
 // bound is what becomes of times that are in the future, now that the clock may
@@ -163,10 +163,17 @@ func (m *machine) bound() {
 			d.freed = sooner(d.freed, now)
 		}
 	}
-	for _, times := range []map[string]time.Time{m.freed, m.paused} {
+	for _, times := range []map[string]time.Time{m.freed, m.woken} {
 		for name, at := range times {
 			times[name] = sooner(at, now)
 		}
+	}
+	for name, p := range m.paused {
+		p.since = sooner(p.since, now)
+		if !p.wished.IsZero() {
+			p.wished = sooner(p.wished, now.Add(wakeAgain))
+		}
+		m.paused[name] = p
 	}
 	m.awake = sooner(m.awake, now)
 }

@@ -40,7 +40,7 @@ func newMachine(rt *rapid.T, t *testing.T) *machine {
 	m := &machine{
 		T: rt, dir: t.TempDir, world: &modelWorld{weather: map[string]string{}, routes: map[string]string{}}, stop: func() {},
 		retry:    RetryPolicy{Intervals: []time.Duration{30 * time.Minute, time.Hour, 3 * time.Hour}, Lifetime: 48 * time.Hour, WarnAfter: 4 * time.Hour},
-		messages: map[ID]*modelMessage{}, held: map[string]bool{}, freed: map[string]time.Time{}, paused: map[string]time.Time{},
+		messages: map[ID]*modelMessage{}, held: map[string]bool{}, freed: map[string]time.Time{}, paused: map[string]modelPause{}, woken: map[string]time.Time{},
 		due: map[string]bool{}, seen: map[string]bool{}, stories: map[ID]string{},
 	}
 	m.open(files{})
@@ -255,7 +255,8 @@ func (m *machine) crash(*rapid.T) {
 // schedule knew is forgotten, and what is due too late for today's classes is
 // not any more.
 func (m *machine) begin() {
-	m.paused = map[string]time.Time{}
+	clear(m.paused)
+	clear(m.woken)
 	for _, message := range m.messages {
 		for _, d := range message.deliveries {
 			d.wanted = false

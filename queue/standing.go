@@ -91,8 +91,8 @@ func (s *schedule) done(key deliveryKey, name string, again *hint) {
 }
 
 // wakeAgain is how soon after one wish of an operator's the next one ends a pause. Who
-// acts on a million messages wishes it for each: were every wish an attempt, each that
-// fails would look through all that waits.
+// acts on a million messages wishes it for each page of them: were every wish an
+// attempt, each that fails would look through all that waits.
 const wakeAgain = time.Second
 
 // wakeUp ends the pause of a destination at an operator's wish: at once, or a moment
