@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/textproto"
 	"os"
 	"os/exec"
@@ -72,9 +73,11 @@ func TestFloorOfTheDisk(t *testing.T) {
 	sink.wantOnce(t, "after")
 }
 
-// R-04: the kernel kills the program for its memory while large messages come. What
-// it acknowledged is there at the next start.
-func TestKilledForItsMemory(t *testing.T) {
+// memoryGroup is a control group of its own for memory.
+type memoryGroup string
+
+func newMemoryGroup(t *testing.T) memoryGroup {
+	t.Helper()
 	group := filepath.Join("/sys/fs/cgroup/memory", fmt.Sprintf("waypost-test-%d", os.Getpid()))
 	if err := os.Mkdir(group, 0o755); err != nil {
 		t.Fatal(err)
@@ -84,14 +87,47 @@ func TestKilledForItsMemory(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	limit := func(octets int) error {
-		return os.WriteFile(filepath.Join(group, "memory.limit_in_bytes"), fmt.Append(nil, octets), 0o644)
+	return memoryGroup(group)
+}
+
+func (g memoryGroup) limit(octets int) error {
+	return os.WriteFile(filepath.Join(string(g), "memory.limit_in_bytes"), fmt.Append(nil, octets), 0o644)
+}
+
+// enter has a program begin its life in the group.
+func (g memoryGroup) enter(cmd *exec.Cmd) {
+	cmd.Args = append([]string{"sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`, string(g), cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
+}
+
+// A container's limit of memory is known to the garbage collector, which leaves a
+// tenth of it to what is not its own; what the environment says goes before.
+func TestMemoryLimitOfAControlGroup(t *testing.T) {
+	const octets = 64 << 20
+	group := newMemoryGroup(t)
+	if err := group.limit(octets); err != nil {
+		t.Fatal(err)
 	}
+	binary := build(t)
+	for _, c := range []struct {
+		environment string
+		want        float64
+	}{{"", octets * 9 / 10}, {"AUTOMEMLIMIT=0.5", octets / 2}, {"GOMEMLIMIT=20MiB", 20 << 20}, {"AUTOMEMLIMIT=off", math.MaxInt64}} {
+		config := writeConfig(t, settings{dataDir: filepath.Join(t.TempDir(), "data"), nextHop: "127.0.0.1:9"})
+		p := start(t, binary, config, group.enter, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), c.environment) })
+		if got := p.metric("go_gc_gomemlimit_bytes"); got != c.want {
+			t.Errorf("with %q: a limit of %.0f octets, want %.0f", c.environment, got, c.want)
+		}
+		p.stop()
+	}
+}
+
+// R-04: the kernel kills the program for its memory while large messages come. What
+// it acknowledged is there at the next start.
+func TestKilledForItsMemory(t *testing.T) {
+	group := newMemoryGroup(t)
 	binary, config := build(t), writeConfig(t, settings{dataDir: filepath.Join(t.TempDir(), "data"), nextHop: "127.0.0.1:9"})
-	p := start(t, binary, config, func(cmd *exec.Cmd) {
-		cmd.Args = append([]string{"sh", "-c", `echo $$ > "$0"/cgroup.procs && exec "$@"`, group, cmd.Path}, cmd.Args[1:]...)
-		cmd.Path = "/bin/sh"
-	})
+	p := start(t, binary, config, group.enter)
 	content := append([]byte("Subject: large\r\n\r\n"), bytes.Repeat([]byte(strings.Repeat("x", 70)+"\r\n"), 100_000)...)
 	var mu sync.Mutex
 	var acknowledged []string
@@ -120,7 +156,7 @@ func TestKilledForItsMemory(t *testing.T) {
 		return len(acknowledged) >= 20
 	})
 	for octets := 128 << 20; octets > 0; octets -= 1 << 20 {
-		if limit(octets) != nil {
+		if group.limit(octets) != nil {
 			break // it needs more than that; its next page is its last
 		}
 	}

@@ -74,6 +74,7 @@ func (p *program) serve(ctx context.Context) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	fitMemory(ctx, log)
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
 	go manager.watch(ctx, r.Alive)
