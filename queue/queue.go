@@ -328,12 +328,10 @@ func (q *Queue) Close() error {
 func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var workers sync.WaitGroup
-	workers.Go(func() { q.watchClock(ctx) })
-	workers.Go(func() { q.watchDeadlines(ctx) })
-	q.sched.run(ctx, func(w *worker) {
-		workers.Go(func() { q.work(attempts, w) })
-	})
+	workers := hands{work: func(w *worker) { q.work(attempts, w) }, next: make(chan *worker)}
+	workers.all.Go(func() { q.watchClock(ctx) })
+	workers.all.Go(func() { q.watchDeadlines(ctx) })
+	q.sched.run(ctx, func(w *worker) { workers.start(ctx, w) })
 	timer := time.AfterFunc(grace, cancel)
 	defer timer.Stop()
 	go func() {
@@ -343,7 +341,7 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 		case <-attempts.Done():
 		}
 	}()
-	workers.Wait()
+	workers.all.Wait()
 }
 
 // load schedules what was on disk when the queue was opened.
