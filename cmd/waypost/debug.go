@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"waypost/cmd/waypost/internal/terminal"
 	"waypost/configs"
 	"waypost/relay/control"
 	"waypost/relay/dialogue"
@@ -93,7 +94,7 @@ func (q *queueProgram) debug(ctx context.Context, c *control.Client, o *debugOpt
 			_, _ = fmt.Fprintf(q.stderr, "reading along for %v\n", o.span)
 		case d.Line == nil && d.Missed == 0: // it only says that it is there
 		case o.json:
-			text, err := jsonText(d, "")
+			text, err := terminal.JSON(d, "")
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"waypost/cmd/waypost/internal/terminal"
 	"waypost/configs"
 	"waypost/relay"
 	"waypost/relay/dkim"
@@ -32,6 +34,7 @@ func (p *program) dkimCommand() *cobra.Command {
 // newKey is what is to be generated.
 type newKey struct {
 	domain, selector, algorithm, dir string
+	json                             bool
 }
 
 func (p *program) dkimGenerateCommand() *cobra.Command {
@@ -59,6 +62,7 @@ Sign with a key of each kind: RSA, which everybody verifies, and Ed25519.`,
 	cmd.Flags().StringVar(&k.selector, "selector", "", "the `name` of the selector (default one made of the date and the algorithm)")
 	cmd.Flags().StringVar(&k.algorithm, "algorithm", string(dkim.RSA), "rsa or ed25519")
 	cmd.Flags().StringVar(&k.dir, "dir", ".", "the `directory` for the file")
+	cmd.Flags().BoolVar(&k.json, "json", false, "one JSON object")
 	return cmd
 }
 
@@ -99,8 +103,31 @@ func (p *program) generate(k newKey) error {
 	if err := writeKey(name, text); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "; publish this record:\n%s\n\n# configure the key, before the one that it replaces:\n[[dkim]]\ndomain = %q\nselector = %q\nkey_file = %q\n",
-		dkim.Zone(dkim.RecordName(domain, k.selector), record), domain, k.selector, name)
+	made := generatedKey{
+		Domain: domain, Selector: k.selector, KeyFile: name, Algorithm: string(algorithm),
+		RecordName: dkim.RecordName(domain, k.selector), Record: record,
+	}
+	if k.json {
+		return printJSON(p.stdout, made)
+	}
+	return made.print(p.stdout)
+}
+
+// generatedKey is a key that was made, and how it is published.
+type generatedKey struct {
+	Domain    string `json:"domain"`
+	Selector  string `json:"selector"`
+	KeyFile   string `json:"key_file"`
+	Algorithm string `json:"algorithm"`
+	// RecordName is the name of the TXT record, without a dot at its end.
+	RecordName string `json:"record_name"`
+	// Record is its text, in one piece.
+	Record string `json:"record"`
+}
+
+func (k generatedKey) print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "; publish this record:\n%s\n\n# configure the key, before the one that it replaces:\n[[dkim]]\ndomain = %q\nselector = %q\nkey_file = %q\n",
+		dkim.Zone(k.RecordName, k.Record), k.Domain, k.Selector, k.KeyFile)
 	return outputError(err)
 }
 
@@ -196,7 +223,7 @@ func checked(r relay.KeyReport) (checkedKey, error) {
 
 func (k checkedKey) print(out *bufio.Writer, asJSON bool) error {
 	if asJSON {
-		text, err := jsonText(k, "")
+		text, err := terminal.JSON(k, "")
 		if err != nil {
 			return err
 		}

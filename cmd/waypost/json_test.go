@@ -27,10 +27,31 @@ var jsonOf = map[string]string{
 	"waypost queue retry": "Changed, and with --dry-run Counted", "waypost queue hold": "Changed, and with --dry-run Counted",
 	"waypost queue release": "Changed, and with --dry-run Counted", "waypost queue remove": "Changed, and with --dry-run Counted",
 	"waypost queue bounce": "Changed, and with --dry-run Counted", "waypost queue reroute": "Changed, and with --dry-run Counted",
-	"waypost trace": "a Message for each one, and with --follow a Followed for each event", "waypost top": "a Top for each interval", "waypost debug": "a Debugged for each line",
+	"waypost trace": "a Message for each one, and with --follow a Followed for each event", "waypost top": "a Top for each interval", "waypost debug": "a Debugged for each thing that was said",
 	"waypost check": "checkedConfig", "waypost health": "Health", "waypost version": "builtFrom",
 	"waypost explain": "Explanation", "waypost reload": "Reloaded",
 	"waypost bench": "an array of benchReport", "waypost dkim check": "a checkedKey for each key", "waypost user list": "a listedUser for each user",
+	"waypost user add": "changedUser", "waypost user passwd": "changedUser", "waypost user remove": "changedUser",
+	"waypost queue cat": "catMessage", "waypost queue import": "Imported", "waypost queue export": "Exported, and with --dry-run Counted",
+	"waypost dkim generate": "generatedKey", "waypost sink": "an Event for each mail and for each recipient that was refused, and one with the totals at the end",
+}
+
+// withoutJSON are the commands that print nothing for a program to read, each with
+// what it prints instead.
+var withoutJSON = map[string]string{
+	"waypost":                       "help",
+	"waypost completion":            "help",
+	"waypost completion bash":       "a script for the shell",
+	"waypost completion fish":       "a script for the shell",
+	"waypost completion powershell": "a script for the shell",
+	"waypost completion zsh":        "a script for the shell",
+	"waypost dkim":                  "help",
+	"waypost help":                  "help",
+	"waypost man":                   "the pages, in files",
+	"waypost queue":                 "help",
+	"waypost sendmail":              "what sendmail prints, for programs that run sendmail",
+	"waypost serve":                 "the log, which is JSON already",
+	"waypost user":                  "help",
 }
 
 // structure is one type in the documentation.
@@ -46,7 +67,7 @@ type field struct{ name, kind, doc string }
 func structures(t *testing.T) map[string]*structure {
 	t.Helper()
 	all := map[string]*structure{}
-	for _, dir := range []string{".", "internal/bench", "../../relay/control", "../../relay/dialogue"} {
+	for _, dir := range []string{".", "internal/bench", "internal/letter", "internal/sink", "../../relay/control", "../../relay/dialogue"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -67,7 +88,14 @@ func structures(t *testing.T) map[string]*structure {
 				for _, spec := range decl.Specs {
 					spec := spec.(*ast.TypeSpec)
 					if s, ok := spec.Type.(*ast.StructType); ok {
-						all[spec.Name.Name] = newStructure(spec.Name.Name, prose(decl.Doc), s)
+						one := newStructure(spec.Name.Name, prose(decl.Doc), s)
+						if len(one.fields) == 0 {
+							continue // it is no JSON
+						}
+						if all[one.name] != nil {
+							t.Errorf("two types have the name %q", one.name)
+						}
+						all[one.name] = one
 					}
 				}
 				return true
@@ -180,22 +208,38 @@ func document(t *testing.T, commands []string) string {
 	return b.String()
 }
 
-// TestJSONDocument has every command with --json documented, field by field.
+// TestJSONDocument has every command take --json, but for those that have nothing
+// to print with it, and every one documented, field by field.
 func TestJSONDocument(t *testing.T) {
+	seen, err := os.ReadFile("testdata/script/json.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var commands []string
 	var walk func(*cobra.Command)
 	walk = func(c *cobra.Command) {
-		if c.Flags().Lookup("json") != nil {
-			commands = append(commands, c.CommandPath())
-			if jsonOf[c.CommandPath()] == "" {
-				t.Errorf("nothing says what %q prints with --json", c.CommandPath())
+		path := c.CommandPath()
+		without, with := withoutJSON[path], c.LocalFlags().Lookup("json") != nil || c.InheritedFlags().Lookup("json") != nil
+		switch {
+		case with && without == "":
+			commands = append(commands, path)
+			if jsonOf[path] == "" {
+				t.Errorf("nothing says what %q prints with --json", path)
 			}
+			if !strings.Contains(string(seen), "\ndocumented '"+path+"' ") {
+				t.Errorf("testdata/script/json.txtar does not look at what %q prints with --json", path)
+			}
+		case !with && without == "":
+			t.Errorf("%q has no --json", path)
 		}
 		for _, sub := range c.Commands() {
 			walk(sub)
 		}
 	}
-	walk((&program{stdout: io.Discard, stderr: io.Discard}).rootCommand())
+	root := (&program{stdout: io.Discard, stderr: io.Discard}).rootCommand()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	walk(root)
 	if len(commands) != len(jsonOf) {
 		t.Errorf("%d commands have --json, and %d are described", len(commands), len(jsonOf))
 	}

@@ -86,7 +86,7 @@ func (q *queueProgram) changeCommands() (all []*cobra.Command) {
 						return q.countSelected(ctx, c, v, s, o.json)
 					}
 					if v.destructive() && !o.yes && len(ids) == 0 {
-						if sure, err := q.ask(ctx, c, v, &s, cmd.InOrStdin()); !sure {
+						if sure, err := q.ask(ctx, c, v, &s, cmd.InOrStdin(), o.json); !sure {
 							return err
 						}
 					}
@@ -151,7 +151,7 @@ func (q *queueProgram) countSelected(ctx context.Context, c *control.Client, v c
 
 // ask has whoever sits at a terminal see how much it is before it is gone; what
 // comes later is then left alone. Without a terminal nobody is asked.
-func (q *queueProgram) ask(ctx context.Context, c *control.Client, v changeVerb, s *control.Selection, stdin io.Reader) (sure bool, err error) {
+func (q *queueProgram) ask(ctx context.Context, c *control.Client, v changeVerb, s *control.Selection, stdin io.Reader, asJSON bool) (sure bool, err error) {
 	in, ok := stdin.(*os.File)
 	if !ok || !terminal.Is(in) || !terminal.Is(q.stderr) {
 		return true, nil
@@ -161,8 +161,7 @@ func (q *queueProgram) ask(ctx context.Context, c *control.Client, v changeVerb,
 		return false, err
 	}
 	if n.Messages == 0 {
-		_, err := fmt.Fprintln(q.stdout, nothing(*s))
-		return false, outputError(err)
+		return false, q.unchanged(nothing(*s), asJSON)
 	}
 	s.UpTo = n.UpTo
 	_, _ = fmt.Fprintf(q.stderr, "%s: %s them? [y/N] ", totals(n), v.doing)
@@ -179,8 +178,16 @@ func (q *queueProgram) ask(ctx context.Context, c *control.Client, v changeVerb,
 	case <-ctx.Done():
 		_, _ = fmt.Fprintln(q.stderr)
 	}
-	_, err = fmt.Fprintln(q.stdout, "nothing was "+v.done)
-	return false, outputError(err)
+	return false, q.unchanged("nothing was "+v.done, asJSON)
+}
+
+// unchanged says why nothing was done.
+func (q *queueProgram) unchanged(why string, asJSON bool) error {
+	if asJSON {
+		return printJSON(q.stdout, &control.Changed{})
+	}
+	_, err := fmt.Fprintln(q.stdout, why)
+	return outputError(err)
 }
 
 func (q *queueProgram) change(ctx context.Context, c *control.Client, v changeVerb, s control.Selection, asJSON bool) error {

@@ -15,8 +15,8 @@ import (
 // exportOptions are the flags of queue export.
 type exportOptions struct {
 	selectFlags
-	hold, dryRun bool
-	output       string
+	hold, dryRun, json bool
+	output             string
 }
 
 func (q *queueProgram) exportCommand() *cobra.Command {
@@ -27,7 +27,8 @@ func (q *queueProgram) exportCommand() *cobra.Command {
 		Long: `Writes the whole queue, or the messages that are chosen, into an archive from
 which "waypost queue import" puts them into another queue. It is a tar file: for
 each message ID.json has envelope, recipients and attempts, and ID.eml the
-content. A message is written whole when one of its recipients fits.
+content. A message is written whole when one of its recipients fits. How many
+were written is said on standard error when the archive goes to standard output.
 
 With --hold the messages are put on hold first, so that nothing is delivered from
 both queues; attempts under way are waited for. The archive says of each message
@@ -51,7 +52,7 @@ then 65.`,
 			s.IDs = ids
 			if o.dryRun {
 				return q.reachAny(cmd.Context(), func(ctx context.Context, c *control.Client) error {
-					return q.countSelected(ctx, c, changeVerb{done: "exported"}, s, false)
+					return q.countSelected(ctx, c, changeVerb{done: "exported"}, s, o.json)
 				})
 			}
 			return q.export(cmd.Context(), o, &control.ExportRequest{Selection: s, Hold: o.hold})
@@ -60,6 +61,7 @@ then 65.`,
 	o.add(q, cmd)
 	cmd.Flags().BoolVar(&o.hold, "hold", false, "put the messages on hold")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say how many messages fit")
+	cmd.Flags().BoolVar(&o.json, "json", false, "say how many messages were written as one JSON object")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "-", "write to this new `file`; - is standard output")
 	return cmd
 }
@@ -74,7 +76,7 @@ func (q *queueProgram) export(ctx context.Context, o *exportOptions, r *control.
 		if out.err != nil {
 			return outputError(out.err)
 		}
-		return q.exported(q.stderr, done, err)
+		return exported(q.stderr, done, err, o.json)
 	}
 	file, err := newOutputFile(o.output)
 	if err != nil {
@@ -88,7 +90,7 @@ func (q *queueProgram) export(ctx context.Context, o *exportOptions, r *control.
 	if err == nil {
 		err = file.commit()
 	}
-	return q.exported(q.stdout, done, err)
+	return exported(q.stdout, done, err, o.json)
 }
 
 // exportTo writes the archive, whoever has the queue.
@@ -101,22 +103,30 @@ func (q *queueProgram) exportTo(ctx context.Context, r *control.ExportRequest, w
 }
 
 // exported says what was done.
-func (q *queueProgram) exported(w io.Writer, done *control.Exported, err error) error {
+func exported(w io.Writer, done *control.Exported, err error, asJSON bool) error {
 	if err != nil {
 		if done != nil && done.Held > 0 {
 			err = fmt.Errorf("%w\n%s put on hold and stay so", err, count(done.Held, "message"))
 		}
 		return err
 	}
+	failed := printExported(w, done, asJSON)
+	return errors.Join(
+		leftOut("damaged, and was left out", done.Damaged, done.DamagedIDs),
+		leftOut("no such message in the queue", done.Unknown, done.UnknownIDs),
+		failed)
+}
+
+func printExported(w io.Writer, done *control.Exported, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, done)
+	}
 	text := fmt.Sprintf("%s exported, %s", count(done.Messages, "message"), size(done.Bytes))
 	if done.Held > 0 {
 		text += fmt.Sprintf(", %d put on hold", done.Held)
 	}
-	_, failed := fmt.Fprintln(w, text)
-	return errors.Join(
-		leftOut("damaged, and was left out", done.Damaged, done.DamagedIDs),
-		leftOut("no such message in the queue", done.Unknown, done.UnknownIDs),
-		outputError(failed))
+	_, err := fmt.Fprintln(w, text)
+	return outputError(err)
 }
 
 // leftOut says what is not in the archive, a line for each message that is

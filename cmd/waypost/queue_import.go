@@ -14,7 +14,7 @@ import (
 )
 
 // importOptions are the flags of queue import.
-type importOptions struct{ hold, release bool }
+type importOptions struct{ hold, release, json bool }
 
 func (q *queueProgram) importCommand() *cobra.Command {
 	o := &importOptions{}
@@ -48,6 +48,7 @@ running.`,
 	}
 	cmd.Flags().BoolVar(&o.hold, "hold", false, "put all of the messages on hold")
 	cmd.Flags().BoolVar(&o.release, "release", false, "put none on hold, also those that were when they were exported")
+	cmd.Flags().BoolVar(&o.json, "json", false, "one JSON object")
 	return cmd
 }
 
@@ -74,19 +75,22 @@ func (q *queueProgram) importFrom(ctx context.Context, o *importOptions, name st
 		return err
 	}, func(ctx context.Context, opened *queue.Queue) error {
 		all, err := opened.Import(ctx, in, hold)
-		done = control.NewImported(all)
+		done = control.NewImported(all, err)
 		return err
 	})
 	if in.err != nil {
 		err = &codedError{exitIO, fmt.Errorf("read %s: %w", name, in.err)}
 	}
-	return q.imported(done, err)
+	return q.imported(done, err, o.json)
 }
 
 // imported says what was done.
-func (q *queueProgram) imported(done *control.Imported, err error) error {
+func (q *queueProgram) imported(done *control.Imported, err error, asJSON bool) error {
 	if done == nil {
 		return err
+	}
+	if asJSON {
+		return errors.Join(err, printJSON(q.stdout, done))
 	}
 	text := fmt.Sprintf("%s imported, %s", count(done.Messages, "message"), size(done.Bytes))
 	if done.Before > 0 {

@@ -169,7 +169,7 @@ type jsonList struct {
 
 func (l *jsonList) page(messages []control.Message) error {
 	for i := range messages {
-		text, err := jsonText(&messages[i], "")
+		text, err := terminal.JSON(&messages[i], "")
 		if err != nil {
 			return err
 		}

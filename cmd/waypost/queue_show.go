@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"waypost/cmd/waypost/internal/terminal"
 	"waypost/relay/control"
 	"waypost/relay/smtp"
 )
@@ -63,7 +64,7 @@ func (q *queueProgram) show(ctx context.Context, c *control.Client, ids []string
 }
 
 func printJSON(out io.Writer, v any) error {
-	text, err := jsonText(v, "  ")
+	text, err := terminal.JSON(v, "  ")
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -39,19 +38,14 @@ read again whenever their files change, and need no reload.`,
 		},
 	}
 	q.dataDirFlag(cmd.Flags())
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd
 }
 
 // printReloaded says what a reload has done.
 func (p *program) printReloaded(done *control.Reloaded, asJSON bool) error {
 	if asJSON {
-		text, err := json.Marshal(done)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(p.stdout, string(text))
-		return outputError(err)
+		return printJSON(p.stdout, done)
 	}
 	for _, w := range done.Warnings {
 		_, _ = fmt.Fprintln(p.stderr, "warning: "+smtp.Printable(w))

@@ -42,6 +42,7 @@ reply. With a code from 400 to 499 the sender tries again later; one from 500 to
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:2600", "the loopback `address` and port to listen on")
 	flags.BoolVar(&o.Print, "print", false, "print contents too")
 	flags.BoolVar(&o.Quiet, "quiet", false, "print nothing but the sum at the end")
+	flags.BoolVar(&o.JSON, "json", false, "print one JSON object a line")
 	flags.StringArrayVar(&o.replies, "reply", nil, "answer a recipient with `ADDRESS=REPLY`; may be given more than once, the first that fits counts")
 	return cmd
 }
@@ -72,6 +73,5 @@ func (p *program) sink(ctx context.Context, o *sinkOptions) error {
 	o.Out = p.stdout
 	s := sink.New(o.Options)
 	err = s.Serve(ctx, ln)
-	_, failed := fmt.Fprintln(p.stdout, s.Totals())
-	return errors.Join(err, outputError(failed))
+	return errors.Join(err, outputError(s.PrintTotals()))
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -74,26 +72,4 @@ func printableLines(s string) string {
 		lines = append(lines, smtp.Printable(line))
 	}
 	return strings.Join(lines, "\n")
-}
-
-// jsonText is v as JSON, in which everything that could steer a terminal is
-// written as an escape. It is on one line where indent is "".
-func jsonText(v any, indent string) (string, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", indent)
-	if err := e.Encode(v); err != nil {
-		return "", fmt.Errorf("write JSON: %w", err)
-	}
-	var out strings.Builder
-	for _, r := range strings.TrimSuffix(b.String(), "\n") {
-		// Only strings can hold such a character, and all are below U+10000.
-		if r != '\n' && smtp.Printable(string(r)) != string(r) {
-			fmt.Fprintf(&out, `\u%04x`, r)
-		} else {
-			out.WriteRune(r)
-		}
-	}
-	return out.String(), nil
 }

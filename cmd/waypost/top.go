@@ -65,7 +65,7 @@ func (q *queueProgram) top(ctx context.Context, c *control.Client, o *topOptions
 	switch {
 	case o.json:
 		return c.Top(ctx, every, func(t *control.Top) error {
-			text, err := jsonText(t, "")
+			text, err := terminal.JSON(t, "")
 			if err == nil {
 				_, err = fmt.Fprintln(q.stdout, text)
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"waypost/cmd/waypost/internal/terminal"
 	"waypost/relay/control"
 	"waypost/relay/smtp"
 )
@@ -39,7 +40,7 @@ func printFollowed(out *bufio.Writer, f *control.Followed, asJSON bool) error {
 	case f.Story == nil && f.Event == nil && f.Missed == 0: // it only says that it is there
 		return nil
 	case asJSON:
-		text, err := jsonText(f, "")
+		text, err := terminal.JSON(f, "")
 		_, _ = fmt.Fprintln(out, text) // an error is Flush's too
 		return err
 	case f.Story != nil:

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,14 +8,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"waypost/cmd/waypost/internal/terminal"
 	"waypost/configs"
 	"waypost/relay/auth"
+	"waypost/relay/smtp"
 )
 
 // userProgram is what the commands about users share.
 type userProgram struct {
 	*program
 	file         string // of --file; "" leaves it to the configuration
+	json         bool
 	passwordFile string
 	scheme       string
 }
@@ -37,6 +39,7 @@ else the first line of standard input.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&u.file, "file", "", "the `file` of the users (default relay.users_file)")
+	cmd.PersistentFlags().BoolVar(&u.json, "json", false, "one JSON object, and a line for each user of a list")
 	cmd.AddCommand(u.addCommand(), u.passwdCommand(), u.listCommand(), u.removeCommand())
 	return cmd
 }
@@ -55,7 +58,7 @@ func (u *userProgram) addCommand() *cobra.Command {
 		Example: "  waypost user add app@example.org\n  waypost user add app --password-file /run/secrets/app --file ./users",
 		Args:    oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return u.set(cmd, args[0], true, "added")
+			return u.set(cmd, args[0], userAdded)
 		},
 	}
 	u.passwordFlags(cmd)
@@ -69,7 +72,7 @@ func (u *userProgram) passwdCommand() *cobra.Command {
 		Args:    oneName,
 		Example: "  waypost user passwd app@example.org",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return u.set(cmd, args[0], false, "has a new password")
+			return u.set(cmd, args[0], userChanged)
 		},
 	}
 	u.passwordFlags(cmd)
@@ -88,22 +91,19 @@ func (u *userProgram) removeCommand() *cobra.Command {
 				return err
 			}
 			err = auth.Edit(file, false, func(text string) (string, error) { return auth.Remove(text, args[0]) })
-			return u.done(err, args[0], "removed")
+			return u.done(err, changedUser{Name: args[0], File: file, Done: userRemoved})
 		},
 	}
 }
 
 func (u *userProgram) listCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:     "list",
 		Short:   "List the users, and how their passwords are kept",
 		Args:    noArguments,
 		Example: "  waypost user list\n  waypost user list --json",
-		RunE:    func(*cobra.Command, []string) error { return u.list(asJSON) },
+		RunE:    func(*cobra.Command, []string) error { return u.list() },
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
-	return cmd
 }
 
 // oneName wants the name of one user.
@@ -132,8 +132,16 @@ func (u *userProgram) usersFile() (string, error) {
 	return c.Relay.UsersFile, nil
 }
 
-// set gives a user a password.
-func (u *userProgram) set(cmd *cobra.Command, name string, add bool, done string) error {
+// What can be done to a user.
+const (
+	userAdded   = "added"
+	userChanged = "changed"
+	userRemoved = "removed"
+)
+
+// set gives a user a password; done says whether the user is new.
+func (u *userProgram) set(cmd *cobra.Command, name, done string) error {
+	add := done == userAdded
 	scheme, err := u.chosenScheme()
 	if err != nil {
 		return err
@@ -166,7 +174,7 @@ func (u *userProgram) set(cmd *cobra.Command, name string, add bool, done string
 		return &codedError{exitData, err}
 	}
 	err = auth.Edit(file, add, func(text string) (string, error) { return auth.Set(text, name, hash, add) })
-	return u.done(err, name, done)
+	return u.done(err, changedUser{Name: name, Scheme: string(scheme), File: file, Done: done})
 }
 
 func (u *userProgram) chosenScheme() (auth.Scheme, error) {
@@ -201,7 +209,7 @@ type listedUser struct {
 	Scheme string `json:"scheme"`
 }
 
-func (u *userProgram) list(asJSON bool) error {
+func (u *userProgram) list() error {
 	file, err := u.usersFile()
 	if err != nil {
 		return err
@@ -212,27 +220,47 @@ func (u *userProgram) list(asJSON bool) error {
 	}
 	for _, name := range users.Names() {
 		scheme, _ := users.Scheme(name)
-		line := fmt.Sprintf("%-40s %s", name, scheme)
-		if asJSON {
-			text, err := json.Marshal(listedUser{name, string(scheme)})
-			if err != nil {
-				return err
-			}
-			line = string(text)
-		}
-		if _, err := fmt.Fprintln(u.stdout, line); err != nil {
-			return outputError(err)
+		line := fmt.Sprintf("%-40s %s", smtp.Printable(name), scheme)
+		if err := u.say(line, listedUser{name, string(scheme)}); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// changedUser is what was done to one user.
+type changedUser struct {
+	Name string `json:"name"`
+	// Done is added, changed or removed.
+	Done string `json:"done"`
+	// Scheme is how the password is kept; left out of a user who was removed.
+	Scheme string `json:"scheme,omitempty"`
+	// File is the file of the users.
+	File string `json:"file"`
+}
+
 // done says what was done to a user.
-func (u *userProgram) done(err error, name, what string) error {
+func (u *userProgram) done(err error, c changedUser) error {
 	if err != nil {
 		return userError(err)
 	}
-	_, err = fmt.Fprintf(u.stdout, "%s %s\n", name, what)
+	what := c.Done
+	if what == userChanged {
+		what = "has a new password"
+	}
+	return u.say(smtp.Printable(c.Name)+" "+what, c)
+}
+
+// say prints a line for people, or what it is about as JSON.
+func (u *userProgram) say(line string, v any) error {
+	if u.json {
+		text, err := terminal.JSON(v, "")
+		if err != nil {
+			return err
+		}
+		line = text
+	}
+	_, err := fmt.Fprintln(u.stdout, line)
 	return outputError(err)
 }
 

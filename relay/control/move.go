@@ -74,8 +74,12 @@ func named(ids []queue.ID) (all []string) {
 }
 
 // NewImported describes what the queue says of an import.
-func NewImported(i queue.Imported) *Imported {
-	return &Imported{Messages: i.Messages, Bytes: i.Bytes, Before: i.Before}
+func NewImported(i queue.Imported, err error) *Imported {
+	done := &Imported{Messages: i.Messages, Bytes: i.Bytes, Before: i.Before}
+	if err != nil {
+		done.Problem = problemOf(err)
+	}
+	return done
 }
 
 // Options returns what the queue is to export. The error is a *Problem.
@@ -137,10 +141,7 @@ func (h *handler) imports(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	body := patientReader{w, r.Body}
 	done, err := h.queue.Import(r.Context(), body, hold)
-	answer := NewImported(done)
-	if err != nil {
-		answer.Problem = problemOf(err)
-	}
+	answer := NewImported(done, err)
 	text, _ := json.Marshal(answer)
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	writeJSON(w, http.StatusOK, answer)

@@ -16,7 +16,6 @@ import (
 	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
-	"net/textproto"
 	"strings"
 )
 
@@ -93,6 +92,33 @@ func Decode(w io.Writer, content io.Reader, wanted Section) error {
 	return errors.Join(d.w.Flush(), failed, err)
 }
 
+// Read returns the fields and the body of a message, in memory; what is not wanted
+// is nil. With decoded they are what Decode writes.
+func Read(content io.Reader, wanted Section, decoded bool) (header []Field, body []byte, err error) {
+	in := bufio.NewReader(content)
+	header, failed := readHeader(in)
+	var out bytes.Buffer
+	switch {
+	case wanted == Header:
+	case decoded:
+		d := &decoder{w: bufio.NewWriter(&out)}
+		d.part(header, in, "", 0)
+		_ = d.w.Flush() // memory takes everything
+	default:
+		_, err = out.ReadFrom(in)
+	}
+	if decoded {
+		for i := range header {
+			header[i].Value = decodeWords(header[i].Value)
+		}
+	}
+	if wanted == Body {
+		header = nil
+	}
+	_, rest := io.Copy(io.Discard, in)
+	return header, out.Bytes(), errors.Join(failed, err, rest)
+}
+
 // decoder writes a message. Errors are those of its last Flush.
 type decoder struct {
 	w     *bufio.Writer
@@ -101,66 +127,19 @@ type decoder struct {
 
 func (d *decoder) print(format string, args ...any) { _, _ = fmt.Fprintf(d.w, format, args...) }
 
-// field is one field of a header section, unfolded.
-type field struct{ name, value string }
-
-// readHeader reads the header section, or as much as there may be.
-func readHeader(in *bufio.Reader) (all []field, err error) {
-	for octets := 0; octets < maxHeader; {
-		line, err := in.ReadString('\n')
-		octets += len(line)
-		text := strings.TrimRight(line, "\r\n")
-		name, value, ok := strings.Cut(text, ":")
-		switch {
-		case text == "" && line != "":
-			return all, nil
-		case text == "":
-		case (text[0] == ' ' || text[0] == '\t') && len(all) > 0:
-			all[len(all)-1].value += " " + strings.TrimSpace(text)
-		case ok:
-			all = append(all, field{strings.TrimRight(name, " \t"), strings.TrimSpace(value)})
-		default:
-			all = append(all, field{"", text}) // no field, and shown all the same
-		}
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return all, err
-		}
-	}
-	return all, nil
-}
-
-func get(header []field, name string) string {
-	for _, f := range header {
-		if strings.EqualFold(f.name, name) {
-			return f.value
-		}
-	}
-	return ""
-}
-
-// header writes the fields with their encoded words decoded (RFC 2047). A line end
-// that was hidden in one becomes a blank.
-func (d *decoder) header(all []field) {
-	words := mime.WordDecoder{CharsetReader: charset}
-	clean := strings.NewReplacer("\r", " ", "\n", " ")
+// header writes the fields with their encoded words decoded.
+func (d *decoder) header(all []Field) {
 	for _, f := range all {
-		value := f.value
-		if decoded, err := words.DecodeHeader(value); err == nil {
-			value = clean.Replace(decoded)
-		}
-		if f.name == "" {
-			d.print("%s\n", value)
+		if f.Name == "" {
+			d.print("%s\n", decodeWords(f.Value))
 			continue
 		}
-		d.print("%s: %s\n", f.name, value)
+		d.print("%s: %s\n", f.Name, decodeWords(f.Value))
 	}
 }
 
 // part writes one part: those within, its text, or what it is.
-func (d *decoder) part(header []field, body io.Reader, number string, depth int) {
+func (d *decoder) part(header []Field, body io.Reader, number string, depth int) {
 	kind, parameters, err := mime.ParseMediaType(get(header, "Content-Type"))
 	if err != nil || kind == "" {
 		kind, parameters = "text/plain", nil // RFC 2045 §5.2
@@ -206,13 +185,6 @@ func (d *decoder) title(number, kind, name string) {
 	d.print("[%s]\n", kind)
 }
 
-func fileName(header []field, parameters map[string]string) string {
-	if _, p, err := mime.ParseMediaType(get(header, "Content-Disposition")); err == nil && p["filename"] != "" {
-		return p["filename"]
-	}
-	return parameters["name"]
-}
-
 func (d *decoder) multipart(body io.Reader, boundary, number string, depth int) {
 	parts := multipart.NewReader(body, boundary)
 	for i := 1; ; i++ {
@@ -229,13 +201,6 @@ func (d *decoder) multipart(body io.Reader, boundary, number string, depth int) 
 			return
 		}
 	}
-}
-
-func fields(h textproto.MIMEHeader) (all []field) {
-	for name, values := range h {
-		all = append(all, field{name, values[0]})
-	}
-	return all
 }
 
 // text writes text in UTF-8 with line ends of its own, or what there is of it.

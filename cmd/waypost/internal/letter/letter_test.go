@@ -2,6 +2,8 @@ package letter
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -100,4 +102,34 @@ func FuzzDecode(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestRead(t *testing.T) {
+	const content = "Subject: =?utf-8?q?p=C5=99=C3=ADklad?=\r\n folded\r\nno field\r\nContent-Transfer-Encoding: base64\r\n\r\nSGVs\r\nbG8=\r\n"
+	for _, test := range []struct {
+		name    string
+		wanted  Section
+		decoded bool
+		header  string
+		body    string
+	}{
+		{"as it is", Whole, false, "[{Subject =?utf-8?q?p=C5=99=C3=ADklad?= folded} { no field} {Content-Transfer-Encoding base64}]", "SGVs\r\nbG8=\r\n"},
+		{"decoded", Whole, true, "[{Subject příklad folded} { no field} {Content-Transfer-Encoding base64}]", "Hello\n"},
+		{"header", Header, true, "[{Subject příklad folded} { no field} {Content-Transfer-Encoding base64}]", ""},
+		{"body", Body, false, "[]", "SGVs\r\nbG8=\r\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			header, body, err := Read(iotest.OneByteReader(strings.NewReader(content)), test.wanted, test.decoded)
+			if err != nil || fmt.Sprint(header) != test.header || string(body) != test.body {
+				t.Errorf("got %v, %q, %v", header, body, err)
+			}
+		})
+	}
+	cut := errors.New("cut off")
+	for _, wanted := range []Section{Whole, Header, Body} {
+		in := io.MultiReader(strings.NewReader("Subject: x\r\n\r\nHel"), iotest.ErrReader(cut))
+		if _, _, err := Read(in, wanted, false); !errors.Is(err, cut) {
+			t.Errorf("%d: %v", wanted, err)
+		}
+	}
 }

@@ -49,6 +49,48 @@ func (c *content) subject() string {
 	return smtp.Printable(raw)
 }
 
+// Event is what a sink prints as JSON; one of its fields is set.
+type Event struct {
+	// Message was taken.
+	Message *Received `json:"message,omitempty"`
+	// Refused is a recipient that was refused.
+	Refused *Refused `json:"refused,omitempty"`
+	// Totals is what came until the end.
+	Totals *Totals `json:"totals,omitempty"`
+}
+
+// Received is one message that was taken.
+type Received struct {
+	// Number counts messages from 1.
+	Number int64 `json:"number"`
+	// From and To are the envelope's, without angle brackets; From is "" for
+	// the null reverse-path.
+	From string   `json:"from"`
+	To   []string `json:"to"`
+	// Size is in octets.
+	Size int64 `json:"size"`
+	// Subject is the decoded field; left out where there is none.
+	Subject string `json:"subject,omitempty"`
+	// Content is what --print shows, without what is not UTF-8; else it is
+	// left out.
+	Content string `json:"content,omitempty"`
+}
+
+// Refused is one recipient that was refused.
+type Refused struct {
+	To    string `json:"to"`
+	Reply string `json:"reply"`
+}
+
+// print prints the event on a line.
+func (e Event) print(w io.Writer) error {
+	text, err := terminal.JSON(e, "")
+	if err == nil {
+		_, err = fmt.Fprintln(w, text)
+	}
+	return err
+}
+
 // received counts and prints a message, and makes the reply.
 func (s *Sink) received(from smtp.Path, to []smtp.Path, c *content) error {
 	s.mu.Lock()
@@ -67,6 +109,9 @@ func (s *Sink) received(from smtp.Path, to []smtp.Path, c *content) error {
 func (s *Sink) print(from smtp.Path, to []smtp.Path, c *content) error {
 	if s.o.Quiet {
 		return nil
+	}
+	if s.o.JSON {
+		return s.printJSON(from, to, c)
 	}
 	line := fmt.Sprintf("message %d from %s to %s, %s", s.totals.Messages, mailbox(from), mailboxes(to), number(c.size, "byte"))
 	if subject := c.subject(); subject != "" {
@@ -90,13 +135,28 @@ func (s *Sink) print(from smtp.Path, to []smtp.Path, c *content) error {
 	return err
 }
 
+func (s *Sink) printJSON(from smtp.Path, to []smtp.Path, c *content) error {
+	m := &Received{Number: s.totals.Messages, From: from.String(), Size: c.size, Subject: c.subject()}
+	for _, p := range to {
+		m.To = append(m.To, p.String())
+	}
+	if s.o.Print {
+		m.Content = string(c.head)
+	}
+	return Event{Message: m}.print(s.o.Out)
+}
+
 // refused counts and prints a recipient that was refused.
 func (s *Sink) refused(to smtp.Path, reply smtp.Reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.totals.Refused++
-	if !s.o.Quiet {
-		// A message that comes later finds out when nobody reads any more.
+	// A message that comes later finds out when nobody reads any more.
+	switch {
+	case s.o.Quiet:
+	case s.o.JSON:
+		_ = Event{Refused: &Refused{to.String(), reply.String()}}.print(s.o.Out)
+	default:
 		_, _ = fmt.Fprintf(s.o.Out, "refused %s: %s\n", mailbox(to), reply)
 	}
 }

@@ -36,6 +36,8 @@ type Options struct {
 	Print bool
 	// Quiet prints nothing at all.
 	Quiet bool
+	// JSON prints an Event a line.
+	JSON bool
 }
 
 // Sink is a receiving server.
@@ -49,9 +51,11 @@ type Sink struct {
 // Totals is what a sink has seen so far.
 type Totals struct {
 	// Messages, Recipients and Bytes are of the messages that were taken.
-	Messages, Recipients, Bytes int64
+	Messages   int64 `json:"messages"`
+	Recipients int64 `json:"recipients"`
+	Bytes      int64 `json:"bytes"`
 	// Refused counts recipients.
-	Refused int64
+	Refused int64 `json:"refused"`
 }
 
 // String is one line.
@@ -101,6 +105,16 @@ func (s *Sink) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("receive on %s: %w", ln.Addr(), err)
 	}
 	return nil
+}
+
+// PrintTotals prints what was seen so far.
+func (s *Sink) PrintTotals() error {
+	totals := s.Totals()
+	if s.o.JSON {
+		return Event{Totals: &totals}.print(s.o.Out)
+	}
+	_, err := fmt.Fprintln(s.o.Out, totals)
+	return err
 }
 
 // Totals returns what was seen so far.
