@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -91,14 +92,7 @@ func openHistory(dir string, applied uint64, pending []story, o HistoryOptions, 
 	}
 	o.lost = h.opts.lost
 	h.opts, h.unusable = o, false
-	for _, number := range numbers {
-		f, err := h.openFile(number)
-		if err != nil {
-			h.log.Error("history file not readable", "file", h.name(number), "error", err.Error())
-			continue
-		}
-		h.files = append(h.files, f)
-	}
+	h.openFiles(numbers, os.O_RDWR)
 	if n := len(h.files); n > 0 {
 		h.resume(h.files[n-1], applied, pending)
 	}
@@ -106,12 +100,39 @@ func openHistory(dir string, applied uint64, pending []story, o HistoryOptions, 
 	return h, nil
 }
 
+// openHistoryToLook opens what there is, and changes nothing. A block that is written
+// anew by the next start stands in the journal, too, and is found once.
+func openHistoryToLook(dir string, o HistoryOptions, log *slog.Logger) *history {
+	h := &history{dir: filepath.Join(dir, historyName), log: log, opts: o}
+	if o.Size <= 0 {
+		return h
+	}
+	numbers, err := segments(h.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Error("history not readable, going on without", "error", err.Error())
+	}
+	h.openFiles(numbers, os.O_RDONLY)
+	return h
+}
+
+// openFiles opens those of these numbers that can be read.
+func (h *history) openFiles(numbers []uint64, flag int) {
+	for _, number := range numbers {
+		f, err := h.openFile(number, flag)
+		if err != nil {
+			h.log.Error("history file not readable", "file", h.name(number), "error", err.Error())
+			continue
+		}
+		h.files = append(h.files, f)
+	}
+}
+
 func (h *history) on() bool { return h.opts.Size > 0 }
 
 func (h *history) name(number uint64) string { return filepath.Join(h.dir, segmentName(number)) }
 
-func (h *history) openFile(number uint64) (*historyFile, error) {
-	file, err := openRegular(h.name(number), os.O_RDWR)
+func (h *history) openFile(number uint64, flag int) (*historyFile, error) {
+	file, err := openRegular(h.name(number), flag)
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func lockDir(dir, holder string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	if err := flock(f, dir); err != nil {
+	if err := flock(f, dir, syscall.LOCK_EX); err != nil {
 		return nil, err
 	}
 	// Who has it is a courtesy, too, and a full disk has no room for it.
@@ -46,14 +46,19 @@ func lockDir(dir, holder string) (*os.File, error) {
 	return f, nil
 }
 
-// flock locks an open file, and closes it when another process was quicker.
-func flock(f *os.File, dir string) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+// flock locks an open file, LOCK_EX or LOCK_SH, and closes it when another process
+// was quicker.
+func flock(f *os.File, dir string, how int) error {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		var b [256]byte
-		n, _ := f.ReadAt(b[:], 0) // what it says is a courtesy
+		holder := "a command that looks at it" // which has not written that there
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil {
+			var b [256]byte
+			n, _ := f.ReadAt(b[:], 0) // what it says is a courtesy
+			holder = strings.TrimSpace(string(b[:n]))
+		}
 		f.Close()
-		return &InUseError{Dir: dir, Holder: strings.TrimSpace(string(b[:n]))}
+		return &InUseError{Dir: dir, Holder: holder}
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())

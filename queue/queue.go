@@ -113,8 +113,9 @@ type Options struct {
 	// History bounds what is kept of messages that have left; its zero value
 	// keeps nothing.
 	History HistoryOptions
-	// Look opens a queue on a read-only file system so that it can be looked at,
-	// without its history: every change fails with ErrReadOnly.
+	// Look opens a queue so that it can be looked at: nothing is written, and every
+	// change fails with ErrReadOnly. One of an old version is upgraded before, which
+	// takes a file system that can be written.
 	Look bool
 	// Log receives one line per outcome; nil discards them.
 	Log *slog.Logger
@@ -198,8 +199,10 @@ func Open(o Options) (*Queue, error) {
 	if err := checkDirectory(o.Dir); err != nil {
 		return nil, err
 	}
-	if o.Look && readOnly(o.Dir) {
-		return openToLook(o)
+	if o.Look {
+		if q, err := openToLook(o); !errors.Is(err, errOld) || readOnly(o.Dir) {
+			return q, err
+		}
 	}
 	if err := makeDirectory(filepath.Join(o.Dir, contentName)); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)

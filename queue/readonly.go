@@ -7,13 +7,16 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// ErrReadOnly means that the queue can only be looked at: its file system takes
-// no changes.
-var ErrReadOnly = errors.New("the file system is read-only, and so is the queue")
+// ErrReadOnly means that the queue was opened to be looked at.
+var ErrReadOnly = errors.New("the queue was opened to be looked at, and not to be changed")
+
+// errOld is that of a queue that has to be upgraded before it can be looked at.
+var errOld = fmt.Errorf("%w: it has to be upgraded first, where the file system can be written", ErrFormat)
 
 // readOnly reports whether a directory is on a file system that takes no
 // changes.
@@ -22,8 +25,9 @@ func readOnly(dir string) bool {
 	return err == nil && f.ReadOnly
 }
 
-// openToLook opens a queue that cannot be changed. What the journal has stays in
-// memory; the history is left out.
+// openToLook opens a queue and writes nothing, so that a full disk or one that is
+// read-only can be looked at, and as another user, too. What the journal has stays in
+// memory.
 func openToLook(o Options) (*Queue, error) {
 	lock, err := lockToLook(o.Dir)
 	if err != nil {
@@ -32,7 +36,7 @@ func openToLook(o Options) (*Queue, error) {
 	q := newQueue(o, lock)
 	q.ended = ErrReadOnly
 	close(q.stopped)
-	if q.store, err = openStoreToLook(o.Dir, q.fail, o.Log); err != nil {
+	if q.store, err = openStoreToLook(o.Dir, q.fail, o.History, o.Log); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	err = q.store.view(func(v *view) error {
@@ -74,9 +78,8 @@ func (q *Queue) scheduleAll(v *view) error {
 	})
 }
 
-// lockToLook is lockDir for a directory in which nothing can be written. Where
-// no queue was ever open, as in a backup, there is no file to lock, nor is
-// anybody who could open it.
+// lockToLook keeps a directory from being changed, together with others that look.
+// Where no queue was ever open, as in a backup, there is no file to lock.
 func lockToLook(dir string) (*os.File, error) {
 	f, err := openRegular(filepath.Join(dir, lockName), os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
@@ -85,10 +88,10 @@ func lockToLook(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	return f, flock(f, dir)
+	return f, flock(f, dir, syscall.LOCK_SH)
 }
 
-func openStoreToLook(dir string, failed func(error), log *slog.Logger) (*store, error) {
+func openStoreToLook(dir string, failed func(error), keep HistoryOptions, log *slog.Logger) (*store, error) {
 	name := filepath.Join(dir, indexName)
 	if err := checkPages(name); err != nil {
 		return nil, fmt.Errorf("open queue index %s: %w", name, err)
@@ -103,6 +106,7 @@ func openStoreToLook(dir string, failed func(error), log *slog.Logger) (*store, 
 	if err := s.look(log); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.closeIndex())
 	}
+	s.history = openHistoryToLook(dir, keep, log)
 	return s, nil
 }
 
@@ -113,7 +117,7 @@ func (s *store) look(log *slog.Logger) error {
 		return err
 	}
 	if s.version < formatSealed {
-		return fmt.Errorf("%w: version %d has to be upgraded first, where the file system can be written", ErrFormat, s.version)
+		return fmt.Errorf("version %d: %w", s.version, errOld)
 	}
 	if _, err := replay(s.journal.dir, v, s.active.replay); err != nil {
 		return err

@@ -16,7 +16,10 @@ import (
 // tells found of each thing that is wrong. It changes nothing. The error says
 // that it could not look; a running queue is an *InUseError.
 func VerifyDir(ctx context.Context, dir string, found func(Damage)) (Verification, error) {
-	lock, err := lockStopped(dir, "verify")
+	if err := isDirectory(dir); err != nil {
+		return Verification{}, err
+	}
+	lock, err := lockToLook(dir)
 	if err != nil {
 		return Verification{}, err
 	}
@@ -29,16 +32,18 @@ func VerifyDir(ctx context.Context, dir string, found func(Damage)) (Verificatio
 	return in.Verification, err
 }
 
+// isDirectory refuses a data directory that is none, or is not there.
+func isDirectory(dir string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("open data directory: %w", err)
+	}
+	return checkDirectory(dir)
+}
+
 // lockStopped locks the directory of a queue that is there.
 func lockStopped(dir, purpose string) (*os.File, error) {
-	if _, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("open data directory: %w", err)
-	}
-	if err := checkDirectory(dir); err != nil {
+	if err := isDirectory(dir); err != nil {
 		return nil, err
-	}
-	if purpose == "verify" && readOnly(dir) {
-		return lockToLook(dir)
 	}
 	lock, err := lockDir(dir, fmt.Sprintf("pid %d, which does queue %s, since %s", os.Getpid(), purpose, time.Now().UTC().Format(time.RFC3339)))
 	if err != nil {

@@ -157,8 +157,8 @@ func New(c *configs.Config, o Options) (*Relay, error) {
 // leaves, which a start brings into the index, and another segment.
 const reserve = 64 << 20
 
-// openQueue makes what moves messages out, and the queue that feeds it. Who only
-// wants to look at it can have one that cannot be written.
+// openQueue makes what moves messages out, and the queue that feeds it, or one that
+// can only be looked at.
 func (r *Relay) openQueue(look bool) error {
 	out, err := r.newOutbound(filepath.Join(r.config.DataDir, "mta-sts"))
 	if err != nil {

@@ -18,6 +18,7 @@ type queueProgram struct {
 	*program
 	dataDir string // of --data-dir; "" is that of the configuration
 	offline bool   // of --offline
+	changes bool   // a stopped queue is opened to be changed, and not only to be looked at
 }
 
 // dataDirFlag adds the flag by which the running waypost is found.
@@ -41,8 +42,9 @@ The running waypost is found by its data directory: that of the same
 configuration, or the one that --data-dir names. It answers to root and to the
 user it runs as.
 
-With --offline the queue of a waypost that is stopped is opened here, by the user
-it runs as. Nothing is delivered.`,
+With --offline the queue of a waypost that is stopped is opened here. Nothing is
+delivered. To look at it writes nothing, so its disk may be full or read-only; to
+change it takes the user it runs as.`,
 		Args: onlySubcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -35,6 +35,7 @@ part of it. The directory of a stopped waypost can simply be copied.`,
 			if err != nil {
 				return err
 			}
+			q.changes = true // by a checkpoint
 			return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
 				b, err := c.Backup(ctx, dir)
 				switch {

@@ -81,6 +81,7 @@ func (q *queueProgram) changeCommands() (all []*cobra.Command) {
 				if err != nil {
 					return err
 				}
+				q.changes = !o.dryRun
 				return q.connect(cmd.Context(), func(ctx context.Context, c *control.Client) error {
 					if o.dryRun {
 						return q.countSelected(ctx, c, v, s, o.json)

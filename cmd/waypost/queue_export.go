@@ -95,6 +95,7 @@ func (q *queueProgram) export(ctx context.Context, o *exportOptions, r *control.
 
 // exportTo writes the archive, whoever has the queue.
 func (q *queueProgram) exportTo(ctx context.Context, r *control.ExportRequest, w io.Writer) (done *control.Exported, err error) {
+	q.changes = r.Hold
 	err = q.reachAny(ctx, func(ctx context.Context, c *control.Client) (err error) {
 		done, err = c.Export(ctx, r, w)
 		return err

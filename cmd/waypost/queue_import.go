@@ -70,6 +70,7 @@ func (q *queueProgram) importFrom(ctx context.Context, o *importOptions, name st
 		word, hold = "release", queue.ReleaseAll
 	}
 	var done *control.Imported
+	q.changes = true
 	err := q.reach(ctx, func(ctx context.Context, c *control.Client) (err error) {
 		done, err = c.Import(ctx, in, word)
 		return err

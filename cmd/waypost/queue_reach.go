@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,10 +88,15 @@ func (q *queueProgram) openStopped(ctx context.Context, work func(context.Contex
 
 // open opens the queue of a waypost that is not running.
 func (q *queueProgram) open(ctx context.Context, c *configs.Config, work func(context.Context, *queue.Queue) error) error {
-	if err := checkOwner(c.DataDir, os.Geteuid()); err != nil {
-		return err
+	if q.changes {
+		if err := checkOwner(c.DataDir, os.Geteuid()); err != nil {
+			return err
+		}
 	}
-	opened, done, err := relay.OpenQueue(c, relay.Options{Log: newLogger(q.stderr, c.Log, logLevel(c.Log))})
+	opened, done, err := relay.OpenQueue(c, !q.changes, relay.Options{Log: newLogger(q.stderr, c.Log, logLevel(c.Log))})
+	if errors.Is(err, fs.ErrPermission) {
+		err = cmp.Or(checkOwner(c.DataDir, os.Geteuid()), err)
+	}
 	if errors.Is(err, relay.ErrNoQueue) {
 		return err
 	}
@@ -111,8 +117,8 @@ func checkOwner(dir string, uid int) error {
 		return dataDirError(err)
 	}
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
-	if f, err := queue.FileSystemOf(dir); owner == uid || err == nil && f.ReadOnly {
-		return nil // on a read-only one nothing is new
+	if owner == uid {
+		return nil
 	}
 	name := strconv.Itoa(owner)
 	if u, err := user.LookupId(name); err == nil {
