@@ -104,6 +104,9 @@ func finish(batch []*op, err error) {
 // fail records the first fatal error and tells whoever watches Failed.
 func (q *Queue) fail(err error) {
 	q.failOnce.Do(func() {
+		if noSpace(err) {
+			q.store.reserve.giveUp() // the next start must find some, and know of it
+		}
 		q.failure.Store(&err)
 		close(q.failed)
 	})

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,15 +16,33 @@ import (
 // what came of it must be written down first.
 const reserveName = "reserve"
 
+// reserveAgain is how long after a reserve could not be set aside that is tried again.
+const reserveAgain = 10 * time.Second
+
 // reserve is that file.
 type reserve struct {
 	name string
 	size int64 // in octets; 0 is none
 	log  *slog.Logger
+
+	mu    sync.Mutex
+	short bool // there is less than the file system says: a quota that it does not tell of
+	tried time.Time
 }
 
 func newReserve(dir string, size int64, log *slog.Logger) *reserve {
-	return &reserve{filepath.Join(dir, journalName, reserveName), size, log}
+	return &reserve{name: filepath.Join(dir, journalName, reserveName), size: size, log: log}
+}
+
+// enough reports whether there is as much space as the file system says, as far as
+// the reserve can tell: where it could not be set aside, that is tried again.
+func (r *reserve) enough() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.short && time.Since(r.tried) >= reserveAgain {
+		r.setAside()
+	}
+	return !r.short
 }
 
 // adjust gives the reserve up when less than low is free on the disk, and sets
@@ -31,6 +51,8 @@ func (r *reserve) adjust(low int64) {
 	if r.size == 0 {
 		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var fsys unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(r.name), &fsys); err != nil {
 		return // whoever writes next says more
@@ -42,20 +64,33 @@ func (r *reserve) adjust(low int64) {
 	case held && free < low:
 		r.giveUp()
 	case !held && free >= 4*r.size:
-		if err := r.take(); err != nil {
-			r.log.Warn("no space set aside for when the disk is full", "error", err.Error())
-		}
+		r.setAside()
 	}
 }
 
-// take makes the file. Where the file system cannot set space aside there is
-// none.
+// setAside takes the space, and notes when it is not there.
+func (r *reserve) setAside() {
+	before, err := r.short, r.take()
+	r.short, r.tried = noSpace(err), time.Now()
+	switch {
+	case err == nil && before:
+		r.log.Info("space set aside again for when the disk is full")
+	case err != nil && (!before || !r.short):
+		r.log.Warn("no space set aside for when the disk is full", "error", err.Error())
+	}
+}
+
+// take makes the file, if there is room for two of its size: else the next message
+// would take what was just set aside. Where the file system cannot set space aside
+// there is none.
 func (r *reserve) take() error {
 	f, err := openRegular(r.name, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return err
 	}
-	err = unix.Fallocate(int(f.Fd()), 0, 0, r.size)
+	if err = unix.Fallocate(int(f.Fd()), 0, 0, 2*r.size); err == nil {
+		err = f.Truncate(r.size)
+	}
 	if err != nil {
 		err = errors.Join(err, os.Remove(r.name))
 	}

@@ -269,5 +269,10 @@ func (q *Queue) Room(size int64) error {
 	if size > free || free < q.opts.MinFree+size+size/2 || inodes < inodeFloor {
 		return ErrNoRoom
 	}
+	// Not every quota shows in what the file system says is free. Where less is to be
+	// left than the reserve, it proves nothing.
+	if q.opts.MinFree >= q.opts.Reserve && !q.store.reserve.enough() {
+		return ErrNoRoom
+	}
 	return nil
 }

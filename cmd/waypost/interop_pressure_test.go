@@ -17,53 +17,65 @@ import (
 	"testing"
 )
 
-// below the floor of free space no mail is taken, and clients are told to come
-// back; what is queued is delivered all the same, and mail is taken again once there
-// is room.
+// below the floor of free space, or of inodes, no mail is taken, and clients are
+// told to come back; what is queued is delivered all the same, and mail is taken again
+// once there is room.
 func TestFloorOfTheDisk(t *testing.T) {
-	mount := t.TempDir()
-	if err := syscall.Mount("waypost-test", mount, "tmpfs", 0, "size=192m"); err != nil {
-		t.Fatal(err)
+	binary := build(t)
+	for name, tc := range map[string]struct {
+		options []string // of mkfs.ext4
+		ballast func(t *testing.T, dir string)
+	}{
+		"octets": {nil, func(t *testing.T, dir string) {
+			var fsys syscall.Statfs_t
+			for i := 0; i == 0 || int64(fsys.Bavail)*fsys.Bsize > 50<<20; i++ {
+				if err := errors.Join(os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), make([]byte, 4<<20), 0o600), syscall.Statfs(dir, &fsys)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+		"inodes": {[]string{"-N", "2000"}, func(t *testing.T, dir string) {
+			for i := range 1100 {
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mount := smallDisk(t, "ext4", "e2fsprogs", 256<<20, tc.options...)
+			ballast := filepath.Join(mount, "ballast")
+			floorOfTheDisk(t, binary, filepath.Join(mount, "data"), func() {
+				if err := os.Mkdir(ballast, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				tc.ballast(t, ballast)
+			}, func() {
+				if err := os.RemoveAll(ballast); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
 	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(mount, 0); err != nil {
-			t.Error(err)
-		}
-	})
+}
+
+func floorOfTheDisk(t *testing.T, binary, dataDir string, fill, free func()) {
 	sink := newStagedSink(t)
 	sink.stop("MAIL") // the queue fills
-	p := start(t, build(t), writeConfig(t, settings{
-		dataDir: filepath.Join(mount, "data"), nextHop: sink.listener.Addr().String(), queue: "min_free = '64MB'\n",
-	}))
+	p := start(t, binary, writeConfig(t, settings{dataDir: dataDir, nextHop: sink.listener.Addr().String(), queue: "min_free = '64MB'\n"}))
 	for i := range 20 {
 		sendOne(t, p.smtp[0], fmt.Sprint("before ", i))
 	}
-	ballast := filepath.Join(mount, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 140<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var refusal *textproto.Error
-	waitFor(t, "a refusal", func() bool {
-		c := mustDial(t, p.smtp[0])
-		defer c.close()
-		_, err := c.command(250, "MAIL FROM:<s@a.example>")
-		return errors.As(err, &refusal)
-	})
-	if refusal.Code != 452 || !strings.HasPrefix(refusal.Msg, "4.3.1 ") {
-		t.Errorf("refused with %v, want 452 4.3.1", refusal)
-	}
+	fill()
+	waitFor(t, "a refusal", func() bool { return refusedForRoom(t, p.smtp[0]) })
 	sink.stop("")
 	sink.hangUp()
 	p.waitEmpty()
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
+	if !refusedForRoom(t, p.smtp[0]) {
+		t.Error("mail is taken where there is no room")
 	}
-	waitFor(t, "mail to be taken again", func() bool {
-		c := mustDial(t, p.smtp[0])
-		defer c.close()
-		_, err := c.command(250, "MAIL FROM:<s@a.example>")
-		return err == nil
-	})
+	free()
+	waitFor(t, "mail to be taken again", func() bool { return !refusedForRoom(t, p.smtp[0]) })
 	sendOne(t, p.smtp[0], "after")
 	p.waitEmpty()
 	p.stop()
@@ -71,6 +83,21 @@ func TestFloorOfTheDisk(t *testing.T) {
 		sink.wantOnce(t, fmt.Sprint("before ", i))
 	}
 	sink.wantOnce(t, "after")
+}
+
+// refusedForRoom asks whether a message would be taken. A refusal is 452 4.3.1.
+func refusedForRoom(t *testing.T, address string) bool {
+	t.Helper()
+	c := mustDial(t, address)
+	defer c.close()
+	_, err := c.command(250, "MAIL FROM:<s@a.example>")
+	if err == nil {
+		return false
+	}
+	if refusal, ok := errors.AsType[*textproto.Error](err); !ok || refusal.Code != 452 || !strings.HasPrefix(refusal.Msg, "4.3.1 ") {
+		t.Fatalf("refused with %v, want 452 4.3.1", err)
+	}
+	return true
 }
 
 // memoryGroup is a control group of its own for memory.
