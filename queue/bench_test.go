@@ -14,38 +14,66 @@ import (
 )
 
 // BenchmarkEnqueue measures the store alone: 5 KB messages that become durable,
-// by the number of writers that wait for that. It takes turns with a bare log,
-// which is what the disk allows, whoever else uses it: of-bare is the part of the
-// log's rate that is reached.
+// by the number of writers that wait for that. It takes turns with two logs that
+// only append, which are what the disk allows, whoever else uses it: one whose
+// file grows, and one that uses the same blocks again, as the journal does. The
+// of- figures are the part of a log's rate that is reached, for as long as writers
+// wait and with the time in which the index is brought up to date behind them.
 func BenchmarkEnqueue(b *testing.B) {
 	for _, writers := range []int{1, 20, 100} {
-		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			q := open(b, &world{}, nil)
-			defer q.Close()
-			log, err := openBare(&designDisk{dir: b.TempDir(), segment: segmentSize, used: true})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer log.close()
-			bare := &designLoad{design: log}
-			b.ReportAllocs()
-			b.ResetTimer()
-			var took, tookBare time.Duration
-			const turn = 1000 // messages
-			for done := 0; done < b.N; done += turn {
-				messages, begun := min(turn, b.N-done), time.Now()
-				enqueueMany(b, q, writers, messages)
-				took += time.Since(begun)
-				b.StopTimer()
-				begun = time.Now()
-				bare.gather(b, writers, messages)
-				tookBare += time.Since(begun)
-				b.StartTimer()
-			}
-			b.ReportMetric(float64(b.N)/took.Seconds(), "messages/s")
-			b.ReportMetric(tookBare.Seconds()/took.Seconds(), "of-bare")
-		})
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) { compareEnqueue(b, writers) })
 	}
+}
+
+func compareEnqueue(b *testing.B, writers int) {
+	q := open(b, &world{}, nil)
+	defer q.Close()
+	logs, tookLog := map[string]*designLoad{}, map[string]time.Duration{}
+	for name, open := range map[string]func(*designDisk) (design, error){"growing": openGrowing, "same-blocks": openBare} {
+		log, err := open(&designDisk{dir: b.TempDir(), segment: segmentSize, used: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer log.close()
+		logs[name] = &designLoad{design: log}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	var waited, took time.Duration
+	const turn = 1000 // messages
+	for done := 0; done < b.N; done += turn {
+		messages, begun := min(turn, b.N-done), time.Now()
+		enqueueMany(b, q, writers, messages)
+		waited += time.Since(begun)
+		b.StopTimer()
+		<-checkpointUnderWay(b, q)
+		took += time.Since(begun)
+		for name, log := range logs {
+			begun = time.Now()
+			log.gather(b, writers, messages)
+			tookLog[name] += time.Since(begun)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.N)/waited.Seconds(), "messages/s")
+	b.ReportMetric(float64(b.N)/took.Seconds(), "with-index/s")
+	for name, t := range tookLog {
+		b.ReportMetric(float64(b.N)/t.Seconds(), name+"/s")
+		b.ReportMetric(t.Seconds()/waited.Seconds(), "of-"+name)
+		b.ReportMetric(t.Seconds()/took.Seconds(), "with-index-of-"+name)
+	}
+}
+
+// checkpointUnderWay is closed at its end.
+func checkpointUnderWay(b *testing.B, q *Queue) (ended <-chan struct{}) {
+	b.Helper()
+	if err := q.commit(func(batch *batch) error {
+		ended = batch.store.checkpoint
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
+	return ended
 }
 
 // enqueueMany has writers wait for commits until so many messages are in.

@@ -132,6 +132,13 @@ type bareLog struct {
 	file *os.File
 	buf  []byte
 	at   int64
+	grow bool // go on in an empty file at the end, and not in the same blocks
+}
+
+// openGrowing is a log whose file grows, as a log does that is not used again.
+func openGrowing(d *designDisk) (design, error) {
+	f, err := d.open("log", 0)
+	return &bareLog{disk: d, file: f, grow: true}, err
 }
 
 func openBare(d *designDisk) (design, error) {
@@ -151,6 +158,9 @@ func (l *bareLog) commit(b designBatch) error {
 	err := l.disk.write(l.file, l.buf, l.at)
 	if l.at += int64(len(l.buf)); l.at >= l.disk.segment {
 		l.at = 0
+		if l.grow {
+			err = errors.Join(err, l.file.Truncate(0))
+		}
 	}
 	return err
 }
