@@ -17,11 +17,7 @@ func (q *Queue) work(ctx context.Context, w *worker) {
 		q.review(w.destination)
 		return
 	}
-	for {
-		c, ok := q.sched.take(w)
-		if !ok {
-			return
-		}
+	for c, ok := w.first, true; ok; c, ok = q.sched.take(w) {
 		q.attempt(ctx, w, c)
 	}
 }

@@ -89,9 +89,10 @@ func (q *fifo) pop() *flow {
 type worker struct {
 	destination *destination
 	flow        *flow
+	first       claim // what it begins with
 	lane        *lane
 	standing    int       // of the destination, when the worker started
-	since       time.Time // when the attempt began; zero before the first
+	since       time.Time // when the attempt began
 	cancel      func()    // ends the attempt; nil when none is made
 	reached     bool      // a host took a session in this attempt
 	putOff      bool      // the attempt was ended, because others wait
@@ -123,14 +124,29 @@ type claim struct {
 func (s *schedule) take(w *worker) (claim, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.nowMillis()
-	goOn := w.since.IsZero() || s.mayGoOn(w) && s.renew(w)
+	goOn := s.mayGoOn(w) && (w.pass == nil || w.pass.Again())
 	w.leave()
-	for d := w.destination; goOn && !s.stopping && !d.held(); {
+	if goOn && !s.stopping && !w.destination.held() {
+		if c, ok := s.claimFor(w); ok {
+			if s.watched.Len() == 1 {
+				s.signal() // the dispatcher has to look after it
+			}
+			return c, true
+		}
+	}
+	s.end(w)
+	return claim{}, false
+}
+
+// claimFor begins the flight of the next delivery that is due at a worker's
+// destination.
+func (s *schedule) claimFor(w *worker) (claim, bool) {
+	now := s.nowMillis()
+	for d := w.destination; ; {
 		f := w.flow
 		if d.workers+d.lined >= s.limit(d) || !f.ready(now) {
 			if f = d.choose(now, true); f == nil {
-				break
+				return claim{}, false
 			}
 		}
 		h := f.next()
@@ -148,13 +164,8 @@ func (s *schedule) take(w *worker) (claim, bool) {
 		w.lane.add(f.class)
 		w.flow, w.since, w.reached = f, s.now(), false
 		w.join(&s.watched)
-		if s.watched.Len() == 1 {
-			s.signal() // the dispatcher has to look after it
-		}
 		return c, true
 	}
-	s.end(w)
-	return claim{}, false
 }
 
 // mayGoOn reports whether a worker may make another attempt: it is still in

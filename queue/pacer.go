@@ -74,14 +74,6 @@ func (s *schedule) readmit(name string) bool {
 	return d.lined > 0
 }
 
-// renew asks for another attempt for a worker.
-func (s *schedule) renew(w *worker) bool {
-	if w.since.IsZero() || w.pass == nil {
-		return true
-	}
-	return w.pass.Again()
-}
-
 // review warns about, and gives up, what waits for a pass for so long. No attempt
 // is made for that.
 func (q *Queue) review(d *destination) {

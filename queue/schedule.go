@@ -189,7 +189,8 @@ func (s *schedule) run(ctx context.Context, start func(*worker)) {
 func (s *schedule) dispatch(start func(*worker)) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.nowMillis()
+	at := s.now()
+	now := at.UnixMilli()
 	for len(s.timers) > 0 && s.timers[0].wake <= now {
 		d := s.timers[0]
 		s.removeTimer(d)
@@ -198,19 +199,19 @@ func (s *schedule) dispatch(start func(*worker)) time.Duration {
 		}
 		s.place(d)
 	}
-	s.sweep(now)
+	s.sweep(at)
 	s.forget(now)
 	for standing := range s.lines {
 		s.serve(standing, now, start)
 	}
 	wait := time.Hour
 	if len(s.timers) > 0 {
-		wait = time.Duration(s.timers[0].wake-now) * time.Millisecond
+		wait = time.UnixMilli(s.timers[0].wake).Sub(at)
 	}
 	if oldest := s.watched.Front(); oldest != nil {
-		wait = min(wait, oldest.Value.(*worker).since.Add(slowAfter).Sub(s.now()))
+		wait = min(wait, slowAfter-at.Sub(oldest.Value.(*worker).since))
 	}
-	return max(wait, time.Millisecond)
+	return wait
 }
 
 // serve starts workers for one line as long as there are places.
@@ -226,14 +227,24 @@ func (s *schedule) serve(standing int, now int64, start func(*worker)) {
 		d.lined--
 		if d.standing == standing && !d.held() && !d.waits && d.workers < s.limit(d) && f.ready(now) {
 			if pass, ok := s.admit(d); ok {
-				w := &worker{destination: d, flow: f, lane: lane, standing: standing, pass: pass}
-				d.workers++
-				s.started[standing]++
-				lane.add(f.class)
-				start(w)
+				s.launch(&worker{destination: d, flow: f, lane: lane, standing: standing, pass: pass}, start)
 			}
 		}
 		s.place(d) // to the end of the line, if more is due
+	}
+}
+
+// launch starts a worker with what it does first: were that claimed only when the
+// worker runs, as many would be started for it as the destination may have.
+func (s *schedule) launch(w *worker, start func(*worker)) {
+	w.destination.workers++
+	s.started[w.standing]++
+	w.lane.add(w.flow.class)
+	var ok bool
+	if w.first, ok = s.claimFor(w); ok {
+		start(w)
+	} else {
+		s.end(w) // all that was due is in flight
 	}
 }
 
@@ -254,8 +265,8 @@ func (s *schedule) part(tenths int) int { return max(1, s.slow.places*tenths/10)
 // sweep looks after attempts that have run for slowAfter. Their destinations
 // are known to be slow from then on, unless they answered another attempt
 // meanwhile.
-func (s *schedule) sweep(now int64) {
-	for e := s.watched.Front(); e != nil && now >= e.Value.(*worker).since.Add(slowAfter).UnixMilli(); e = s.watched.Front() {
+func (s *schedule) sweep(now time.Time) {
+	for e := s.watched.Front(); e != nil && now.Sub(e.Value.(*worker).since) >= slowAfter; e = s.watched.Front() {
 		w := e.Value.(*worker)
 		if d := w.destination; d.answered.Before(w.since) {
 			d.standing = suspect
