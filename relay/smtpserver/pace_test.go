@@ -104,6 +104,55 @@ func TestSlowCommand(t *testing.T) {
 	})
 }
 
+// a response longer than the buffer of an idle session.
+//
+// It has the time of one command, like any other: none of the bounds on content
+// holds for it.
+func TestSlowResponse(t *testing.T) {
+	long := b64(strings.Repeat("x", 9216)) + "\r\n"
+	for _, tc := range []struct {
+		name  string
+		at    int // octets that come at once; the others come one by one
+		every time.Duration
+		rate  int64
+		want  string
+		took  time.Duration
+	}{
+		{"all at once", len(long), 0, 500, "235", 0},
+		{"an octet a minute", commandBuffer, time.Minute, 0, "421 4.4.2", 5 * time.Minute},
+		{"an octet a minute, with a bound", commandBuffer, time.Minute, 500, "421 4.4.2", 5 * time.Minute},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := Options{MinRate: tc.rate}
+				withAuth(&o)
+				c := piped(t, &memory{mechanisms: mechanisms()}, o)
+				c.ready()
+				c.say("AUTH BIG\r\n")
+				c.expect("334 ")
+				begin, ended := time.Now(), make(chan struct{})
+				go func() {
+					defer close(ended)
+					for at := 0; at < len(long); {
+						end := max(at+1, tc.at)
+						if _, err := io.WriteString(c.Conn, long[at:end]); err != nil {
+							return
+						}
+						at = end
+						time.Sleep(tc.every)
+					}
+				}()
+				c.expect(tc.want)
+				if took := time.Since(begin); took != tc.took {
+					t.Errorf("it took %v, want %v", took, tc.took)
+				}
+				c.Close()
+				<-ended
+			})
+		})
+	}
+}
+
 // fails is a listener that has no descriptors left for a while.
 type fails struct {
 	errors int

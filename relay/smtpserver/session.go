@@ -47,6 +47,7 @@ type session struct {
 	tx       transaction
 	pace     pace
 
+	receiving     bool // what is read now is content
 	authenticated bool
 
 	messages                             int // transactions that were begun
@@ -115,7 +116,7 @@ func (s *session) Read(p []byte) (int, error) {
 	if err := s.flush(); err != nil {
 		return 0, err
 	}
-	if s.in.big == nil {
+	if !s.receiving {
 		return s.conn.Read(p)
 	}
 	s.conn.SetReadDeadline(s.contentDeadline())
@@ -258,6 +259,7 @@ func (s *session) readResponse() ([]byte, error) {
 // await waits for a line of at most limit octets. When the server shuts down it
 // waits no longer, unless a part of a message has come already.
 func (s *session) await(limit int) ([]byte, error) {
+	s.receiving = false
 	s.mu.Lock()
 	leave := s.tx.chunks == nil
 	if s.draining && leave {

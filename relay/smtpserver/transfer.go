@@ -38,7 +38,7 @@ func (s *session) data(string) error {
 }
 
 func (s *session) beginTransfer() {
-	s.pace = pace{begin: time.Now()}
+	s.receiving, s.pace = true, pace{begin: time.Now()}
 	s.in.enlarge()
 }
 
