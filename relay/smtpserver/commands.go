@@ -56,8 +56,15 @@ func commands() map[string]command {
 const known = " ATRN TURN SEND SOML SAML XFORWARD LHLO BURL "
 
 // clearVerbs are what is possible in clear where TLS is required (RFC 3207
-// §4).
-const clearVerbs = " EHLO NOOP QUIT STARTTLS "
+// §4). BDAT is refused, too, but behind its chunk.
+const clearVerbs = " EHLO NOOP QUIT STARTTLS BDAT "
+
+// needsTLS reports whether the client has to say STARTTLS before anything else.
+func (s *session) needsTLS() bool { return s.server.TLSMode == TLSRequired && s.state == nil }
+
+func (s *session) refuseClear() error {
+	return s.complain(530, code{5, 7, 0}, "Say STARTTLS first", metrics.RefusedSequence)
+}
 
 // needAuth are the commands that are refused before AUTH where it is required
 // (RFC 4954 §6, reply 530).
@@ -76,8 +83,8 @@ func (s *session) command(verb, arg string) error {
 		return s.complain(500, code{5, 5, 1}, "Command not recognised", metrics.RefusedSyntax)
 	case v.where&noArguments != 0 && arg != "":
 		return s.complain(501, code{5, 5, 4}, "This command has no parameters", metrics.RefusedSyntax)
-	case s.server.TLSMode == TLSRequired && s.state == nil && !has(clearVerbs):
-		return s.complain(530, code{5, 7, 0}, "Say STARTTLS first", metrics.RefusedSequence)
+	case s.needsTLS() && !has(clearVerbs):
+		return s.refuseClear()
 	case where >= afterHello && s.backend == nil:
 		return s.complain(503, code{5, 5, 1}, "Say EHLO first", metrics.RefusedSequence)
 	case where == inTransfer && !s.tx.open:

@@ -419,9 +419,12 @@ func TestFailedHandshakeCloses(t *testing.T) {
 }
 
 // 3207-a: nothing but EHLO, NOOP, STARTTLS and QUIT in clear.
+// S-21: a chunk is refused, and what it holds is not run.
 func TestRequiredTLS(t *testing.T) {
 	_, address := start(t, &memory{}, withTLS(t, TLSRequired))
 	c := dial(t, address).ready()
+	c.say("BDAT 6 LAST\r\nQUIT\r\n")
+	c.expect("530 5.7.0")
 	c.say("MAIL FROM:<a@b.example>\r\nRSET\r\nHELO x\r\nNOOP\r\nSTARTTLS\r\n")
 	c.expect("530 5.7.0", "530 5.7.0", "530 5.7.0", "250", "220 2.0.0")
 	c.secure()

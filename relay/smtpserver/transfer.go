@@ -103,6 +103,9 @@ func (s *session) bdat(arg string) error {
 		if err := s.skip(size); err != nil {
 			return err
 		}
+		if s.needsTLS() {
+			return s.refuseClear()
+		}
 		return s.complain(503, code{5, 5, 1}, "No valid recipients", metrics.RefusedSequence)
 	case s.tx.chunks == nil:
 		s.beginChunks()
