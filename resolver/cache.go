@@ -21,6 +21,24 @@ type answer struct {
 	ttl           time.Duration // how long it may be remembered; 0: not at all
 }
 
+// maxRemembered is the size in octets over which an answer is not remembered:
+// with as much as one reply can hold, somebody who answers for many names would
+// fill the memory.
+const maxRemembered = 4 << 10
+
+// size returns how much memory an answer takes, without what is small in all.
+func (a *answer) size() int {
+	const record = 32 // what each has besides its data
+	n := record * (len(a.texts) + len(a.tlsa))
+	for _, text := range a.texts {
+		n += len(text)
+	}
+	for _, t := range a.tlsa {
+		n += len(t.Data)
+	}
+	return n
+}
+
 // cache remembers answers until their time is over. When it is full, the one
 // that was not used for the longest time goes.
 type cache struct {
@@ -58,9 +76,9 @@ func (c *cache) get(q question) *answer {
 	return e.answer
 }
 
-// put remembers a for as long as it says.
+// put remembers a for as long as it says, if it is not too large.
 func (c *cache) put(q question, a *answer) {
-	if a.ttl <= 0 {
+	if a.ttl <= 0 || a.size() > maxRemembered {
 		return
 	}
 	c.mu.Lock()

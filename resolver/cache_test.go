@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,6 +147,48 @@ func TestCacheIsBounded(t *testing.T) {
 			t.Fatalf("%d entries, %d in the list of use, want at most 3", len(c.entries), c.used.Len())
 		}
 	}
+}
+
+// TestLargeAnswers: what takes much room is asked for again each time.
+//
+// N-16: a bounded number of answers, none of them large.
+func TestLargeAnswers(t *testing.T) {
+	text := ` "` + strings.Repeat("x", 250) + `"`
+	for title, row := range map[string]struct {
+		record string
+		look   func(*Resolver) (int, error)
+		again  int // queries of the second look-up
+	}{
+		"text":       {"d.example. 300 IN TXT" + strings.Repeat(text, 15), texts, 0},
+		"long text":  {"d.example. 300 IN TXT" + strings.Repeat(text, 17), texts, 1},
+		"TLSA":       {"_25._tcp.d.example. 300 IN TLSA 2 0 0 " + strings.Repeat("aa", 4000), associations, 0},
+		"large TLSA": {"_25._tcp.d.example. 300 IN TLSA 2 0 0 " + strings.Repeat("aa", 4100), associations, 1},
+	} {
+		t.Run(title, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{reply: says(t, row.record)}
+				r := newResolver(t, nil, Options{Servers: []string{"192.0.2.1"}, Exchange: s.exchange})
+				for i, want := range []int{1, row.again} {
+					if found, err := row.look(r); err != nil || found != 1 {
+						t.Fatalf("%d records, %v", found, err)
+					}
+					if n := s.count(); n != want {
+						t.Errorf("look-up %d: %d queries, want %d", i+1, n, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func texts(r *Resolver) (int, error) {
+	found, err := r.TXT(context.Background(), "d.example")
+	return len(found.List), err
+}
+
+func associations(r *Resolver) (int, error) {
+	found, err := r.TLSA(context.Background(), "d.example", 25)
+	return len(found.List), err
 }
 
 // TestSharedFlight: equal look-ups at one time share one query, and one that

@@ -58,7 +58,8 @@ type Options struct {
 	MaxAddresses int
 
 	// CacheSize is the number of answers remembered; the one that was not used
-	// for the longest time makes room. Default: 10,000.
+	// for the longest time makes room. Those of over 4 KiB are not remembered.
+	// Default: 10,000.
 	CacheSize int
 
 	// Observe, when set, is told the outcome of each try at a server: the type
