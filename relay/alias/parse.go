@@ -64,7 +64,7 @@ func Parse(name, text, hostname string, read func(name string) (string, error)) 
 
 // aliases takes the lines of the file.
 func (p *parser) aliases(name, text string) {
-	row, begin, logical := 0, 0, ""
+	row, begin, logical := 0, 0, []byte(nil)
 	for line := range strings.Lines(text) {
 		row++
 		line = strings.TrimRight(line, "\r\n")
@@ -76,13 +76,13 @@ func (p *parser) aliases(name, text string) {
 				p.fail(place{name, row}, "the line begins with a blank, and there is none that it could go on with")
 				continue
 			}
-			logical += " " + blank
+			logical = append(append(logical, ' '), blank...)
 		default:
-			p.line(place{name, begin}, logical)
-			begin, logical = row, blank
+			p.line(place{name, begin}, string(logical))
+			begin, logical = row, append(logical[:0], blank...)
 		}
 	}
-	p.line(place{name, begin}, logical)
+	p.line(place{name, begin}, string(logical))
 }
 
 // line takes one whole alias.
