@@ -19,7 +19,39 @@ import (
 // of their own, whose reports go to the owner (RFC 5321 §3.9.2).
 type list struct {
 	owner      smtp.Path
-	recipients []queue.Recipient
+	recipients audience
+}
+
+// audience are the recipients of one message, each once.
+type audience struct {
+	all   []queue.Recipient
+	known map[smtp.Path]bool // the paths of all, once these are more than a few
+}
+
+// few is up to how many recipients are found by looking at each.
+const few = 16
+
+// add adds a recipient, if its path is not there yet.
+func (to *audience) add(r queue.Recipient) {
+	if to.has(r.Path) {
+		return
+	}
+	to.all = append(to.all, r)
+	if to.known == nil && len(to.all) > few {
+		to.known = map[smtp.Path]bool{}
+		for i := range to.all {
+			to.known[to.all[i].Path] = true
+		}
+	} else if to.known != nil {
+		to.known[r.Path] = true
+	}
+}
+
+func (to *audience) has(path smtp.Path) bool {
+	if to.known != nil {
+		return to.known[path]
+	}
+	return slices.ContainsFunc(to.all, func(r queue.Recipient) bool { return r.Path == path })
 }
 
 // Expanded is a recipient that was an alias for others, of which its sender asked
@@ -57,7 +89,7 @@ func (s *session) expand(r *queue.Recipient, a *alias.Alias) {
 			continue
 		}
 		next.Path = m.Path
-		s.tx.recipients = addOnce(s.tx.recipients, next)
+		s.tx.recipients.add(next)
 	}
 	if r.Notify.Success() && (several || lists > 0) {
 		s.tx.expanded = append(s.tx.expanded, Expanded{r.Path, r.OriginalRecipient, lists == len(a.Members)})
@@ -70,15 +102,7 @@ func (s *session) addToList(m alias.Member) {
 		i = len(s.tx.lists)
 		s.tx.lists = append(s.tx.lists, list{owner: m.Owner})
 	}
-	l := &s.tx.lists[i]
-	l.recipients = addOnce(l.recipients, queue.Recipient{Path: m.Path})
-}
-
-func addOnce(all []queue.Recipient, r queue.Recipient) []queue.Recipient {
-	if slices.ContainsFunc(all, func(other queue.Recipient) bool { return other.Path == r.Path }) {
-		return all
-	}
-	return append(all, r)
+	s.tx.lists[i].recipients.add(queue.Recipient{Path: m.Path})
 }
 
 // passedOn returns NOTIFY for those behind an alias. Where they are several, the
@@ -116,11 +140,11 @@ type outgoing struct {
 
 // outgoing begins these messages.
 func (s *session) outgoing() (all []outgoing) {
-	if len(s.tx.recipients) > 0 {
-		all = append(all, outgoing{draft: s.backend.Queue.NewDraft(), recipients: s.tx.recipients})
+	if to := s.tx.recipients.all; len(to) > 0 {
+		all = append(all, outgoing{draft: s.backend.Queue.NewDraft(), recipients: to})
 	}
 	for _, l := range s.tx.lists {
-		all = append(all, outgoing{s.backend.Queue.NewDraft(), l.owner, l.recipients})
+		all = append(all, outgoing{s.backend.Queue.NewDraft(), l.owner, l.recipients.all})
 	}
 	return all
 }

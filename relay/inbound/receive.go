@@ -113,12 +113,12 @@ func (s *session) class(fields []message.Seen) (class, rule string) {
 	m := &policy.Mail{
 		Sender: s.tx.envelope.ReversePath, Client: policy.Client{Addr: s.client, Login: s.login}, Priority: int(s.tx.envelope.Priority),
 	}
-	for i := range s.tx.recipients {
-		m.Recipients = append(m.Recipients, s.tx.recipients[i].Path)
+	for i := range s.tx.recipients.all {
+		m.Recipients = append(m.Recipients, s.tx.recipients.all[i].Path)
 	}
 	for _, l := range s.tx.lists {
-		for i := range l.recipients {
-			m.Recipients = append(m.Recipients, l.recipients[i].Path)
+		for i := range l.recipients.all {
+			m.Recipients = append(m.Recipients, l.recipients.all[i].Path)
 		}
 	}
 	for _, f := range fields {

@@ -37,13 +37,13 @@ type session struct {
 type transaction struct {
 	open       bool
 	envelope   queue.Envelope
-	named      []smtp.Path       // as RCPT named them
-	recipients []queue.Recipient // who they are, with aliases expanded
-	aliases    []string          // those of named that are aliases
-	lists      []list            // those of mailing lists that have an owner
-	expanded   []Expanded        // aliases to be reported on
-	size       int64             // as MAIL declared it
-	id         queue.ID          // under which it is in the queue; 0 before
+	named      []smtp.Path // as RCPT named them
+	recipients audience    // who they are, with aliases expanded
+	aliases    []string    // those of named that are aliases
+	lists      []list      // those of mailing lists that have an owner
+	expanded   []Expanded  // aliases to be reported on
+	size       int64       // as MAIL declared it
+	id         queue.ID    // under which it is in the queue; 0 before
 }
 
 var (
@@ -162,7 +162,7 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 		}
 	}
 	s.tx.named = append(s.tx.named, path)
-	s.tx.recipients = addOnce(s.tx.recipients, r)
+	s.tx.recipients.add(r)
 	return nil
 }
 
