@@ -51,3 +51,27 @@ func TestClientCertificates(t *testing.T) {
 	s.cmd(c, 250, "MAIL FROM:<s@a.example>")
 	s.cmd(c, 550, "RCPT TO:<r@b.example>")
 }
+
+// A host that speaks for others does not lend them its certificate.
+func TestCertificateOfAHostThatIntroducesOthers(t *testing.T) {
+	var ca *relaytest.CA
+	clients := relaytest.NewCA(t)
+	s := start(t, 1, func(c *configs.Config) {
+		ca = withCertificate(t, c)
+		c.Listeners[0].ClientCA, _ = writePair(t, clients.Authority())
+		c.Listeners[0].Auth, c.Listeners[0].XClientFrom = configs.AuthOptional, []string{"127.0.0.3"}
+		c.Relay.Networks, c.Relay.Certificates = nil, []string{"app.example"}
+	})
+	nc, c := s.dialRaw("127.0.0.3")
+	c, _ = s.secure(nc, c, &tls.Config{RootCAs: ca.Pool(), ServerName: "relay.example", Certificates: []tls.Certificate{clients.Leaf("app.example")}})
+	s.cmd(c, 250, "EHLO app.example")
+	s.cmd(c, 250, "MAIL FROM:<s@a.example>")
+	s.cmd(c, 250, "RCPT TO:<r@b.example>")
+	s.cmd(c, 250, "RSET")
+	s.cmd(c, 220, "XCLIENT ADDR=192.0.2.1")
+	if text := s.cmd(c, 250, "EHLO client.example"); strings.Contains(text, "EXTERNAL") {
+		t.Errorf("a client may log in by the certificate of another: %q", text)
+	}
+	s.cmd(c, 250, "MAIL FROM:<s@a.example>")
+	s.cmd(c, 550, "RCPT TO:<r@b.example>")
+}

@@ -90,7 +90,12 @@ func (s *session) TLSConnectionState() (tls.ConnectionState, bool) {
 	if s.state == nil {
 		return tls.ConnectionState{}, false
 	}
-	return *s.state, true
+	state := *s.state
+	if s.client.introduced {
+		// The certificate is that of the host that speaks for the client.
+		state.PeerCertificates, state.VerifiedChains = nil, nil
+	}
+	return state, true
 }
 
 // ServerCertificate returns the certificate that was presented, in DER.

@@ -19,6 +19,7 @@ type xclient struct {
 	name, login, hello string
 	client, local      netip.AddrPort
 	smtp               bool // PROTO=SMTP
+	introduced         bool // somebody has said anything at all
 }
 
 func (s *session) mayXClient() bool { return contains(s.server.XClientFrom, s.peer) }
@@ -29,7 +30,7 @@ func (s *session) xclientCommand(arg string) error {
 	if s.tx.open {
 		return s.complain(503, code{5, 5, 1}, "Not in a transaction", metrics.RefusedSequence)
 	}
-	x := xclient{client: addrPort(s.nc.RemoteAddr()), local: addrPort(s.nc.LocalAddr()), name: s.client.name, login: s.client.login}
+	x := xclient{client: addrPort(s.nc.RemoteAddr()), local: addrPort(s.nc.LocalAddr()), name: s.client.name, login: s.client.login, introduced: true}
 	words := strings.Fields(arg)
 	for _, word := range words {
 		name, value, _ := strings.Cut(word, "=")
