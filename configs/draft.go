@@ -45,11 +45,10 @@ func (d *draft) finish(fs files) (*Config, error) {
 	d.config.fill()
 	v := validation{config: &d.config, files: fs, places: d.places, broken: d.broken}
 	v.all()
-	problems := inOrder(append(d.problems, v.problems...))
-	if len(problems) > 0 {
-		return nil, Problems(problems)
-	}
 	d.config.places = d.places
-	d.config.Warnings = inOrder(append(d.warnings, v.warnings...))
+	d.config.Warnings = InOrder(append(d.warnings, v.warnings...))
+	if problems := InOrder(append(d.problems, v.problems...)); len(problems) > 0 {
+		return &d.config, Problems(problems)
+	}
 	return &d.config, nil
 }

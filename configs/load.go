@@ -25,6 +25,17 @@ func Load(path string, environ []string) (*Config, error) {
 	return load(path, environ, disk{})
 }
 
+// Examine reads as [Load] does. Beside [Problems] it returns the configuration as
+// far as it could be read, for whoever looks at the rest of it all the same:
+// nothing may be served by it. It is nil when the file cannot be read.
+func Examine(path string, environ []string) (*Config, error) {
+	d, err := read(path, environ, disk{})
+	if err != nil {
+		return nil, err
+	}
+	return d.finish(disk{})
+}
+
 // LoadUnchecked reads as [Load] does, but judges nothing beyond what can be
 // read: it is for commands that make the files which the configuration names.
 func LoadUnchecked(path string, environ []string) (*Config, error) {
@@ -33,7 +44,7 @@ func LoadUnchecked(path string, environ []string) (*Config, error) {
 		return nil, err
 	}
 	if len(d.problems) > 0 {
-		return nil, Problems(inOrder(d.problems))
+		return nil, Problems(InOrder(d.problems))
 	}
 	d.config.fill()
 	return &d.config, nil
@@ -44,7 +55,11 @@ func load(path string, environ []string, fs files) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.finish(fs)
+	c, err := d.finish(fs)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func read(path string, environ []string, fs files) (*draft, error) {
@@ -72,9 +87,9 @@ func read(path string, environ []string, fs files) (*draft, error) {
 func (c *Config) Validate() error {
 	v := validation{config: c, files: disk{}}
 	v.all()
-	c.Warnings = inOrder(v.warnings)
+	c.Warnings = InOrder(v.warnings)
 	if len(v.problems) > 0 {
-		return Problems(inOrder(v.problems))
+		return Problems(InOrder(v.problems))
 	}
 	return nil
 }

@@ -56,9 +56,9 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// inOrder sorts problems by place: those of a file by row, then those of the
-// environment by name, then the others as they came.
-func inOrder(problems []Problem) []Problem {
+// InOrder sorts problems by place, and returns them: those of a file by row, then
+// those of the environment by name, then the others as they came.
+func InOrder(problems []Problem) []Problem {
 	rank := func(p Problem) int {
 		switch {
 		case p.Row > 0:

@@ -39,10 +39,11 @@ func check(c *configs.Config, hidden []netip.Addr) (problems configs.Problems) {
 			fail("relay.recipients_file", "%v", err)
 		}
 	}
-	for i, network := range networks(c.Relay.Networks) {
+	for i, text := range c.Relay.Networks {
+		network, err := configs.ParseNetwork(text)
 		for _, addr := range hidden {
 			// Of loopback and the like nobody is a gateway.
-			if network.Contains(addr) {
+			if err == nil && network.Contains(addr) {
 				fail(fmt.Sprintf("relay.networks[%d]", i), "%v has %v, the gateway of this container: strangers can seem to come from there, and would relay. Name the clients' own networks, or set trust_gateway where clients' addresses are not hidden", network, addr)
 			}
 		}

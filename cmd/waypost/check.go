@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -30,14 +31,11 @@ waypost runs with that data directory, and our name is looked up, there and back
 		Example: "  waypost check --config /etc/waypost/waypost.toml",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := p.config()
+			found, err := p.look(cmd.Context(), local)
 			if asJSON {
-				return p.checkJSON(cmd.Context(), c, err, local)
+				return p.printFoundJSON(found, err)
 			}
-			if err != nil {
-				return err
-			}
-			return p.check(cmd.Context(), c, local)
+			return p.printFound(found, err)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object with all that is wrong")
@@ -45,35 +43,59 @@ waypost runs with that data directory, and our name is looked up, there and back
 	return cmd
 }
 
-func (p *program) check(ctx context.Context, c *configs.Config, local bool) error {
-	problems := look(ctx, c, local)
-	p.printWarnings(c)
-	if len(problems) > 0 {
-		return problems
+// look loads a configuration and looks at what it names, as far as it can be
+// read. The error is what keeps anything from being looked at.
+func (p *program) look(ctx context.Context, local bool) (found foundConfig, err error) {
+	c, err := configs.Examine(p.configFile, p.environ)
+	problems, known := errors.AsType[configs.Problems](err)
+	if err != nil && !known {
+		return found, &codedError{exitConfig, err}
+	}
+	if c == nil {
+		return foundConfig{problems: problems}, nil
+	}
+	more := relay.Check(c)
+	warning, err := relay.CheckStorage(c)
+	if err != nil {
+		more = append(more, c.Problem("data_dir", err.Error()))
+	}
+	found.warnings = c.Warnings
+	if warning != "" {
+		found.warnings = append(found.warnings, c.Problem("data_dir", warning))
+	}
+	if !local {
+		wrong, suspicious := relay.Probe(ctx, c)
+		more, found.warnings = append(more, wrong...), append(found.warnings, suspicious...)
+	}
+	found.problems = problems
+	for _, p := range more {
+		// What cannot be read is not tried as well.
+		if !slices.ContainsFunc(problems, func(o configs.Problem) bool { return o.Key == p.Key }) {
+			found.problems = append(found.problems, p)
+		}
+	}
+	found.problems, found.warnings = configs.InOrder(found.problems), configs.InOrder(found.warnings)
+	return found, nil
+}
+
+// foundConfig is what is wrong with a configuration, and what is suspicious.
+type foundConfig struct{ problems, warnings configs.Problems }
+
+// printFound prints it for people.
+func (p *program) printFound(found foundConfig, failed error) error {
+	if failed != nil {
+		return failed
+	}
+	p.printWarnings(found.warnings)
+	if len(found.problems) > 0 {
+		return found.problems
 	}
 	text := "configuration is fine"
-	if n := len(c.Warnings); n > 0 {
+	if n := len(found.warnings); n > 0 {
 		text += ", with " + count(n, "warning")
 	}
 	_, err := fmt.Fprintln(p.stdout, text)
 	return outputError(err)
-}
-
-// look looks at what a configuration names, and adds to its warnings.
-func look(ctx context.Context, c *configs.Config, local bool) configs.Problems {
-	problems := relay.Check(c)
-	warning, err := relay.CheckStorage(c)
-	if err != nil {
-		problems = append(problems, c.Problem("data_dir", err.Error()))
-	}
-	if warning != "" {
-		c.Warnings = append(c.Warnings, c.Problem("data_dir", warning))
-	}
-	if !local {
-		wrong, suspicious := relay.Probe(ctx, c)
-		problems, c.Warnings = append(problems, wrong...), append(c.Warnings, suspicious...)
-	}
-	return problems
 }
 
 // checkedConfig is what check found.
@@ -86,28 +108,21 @@ type checkedConfig struct {
 	Warnings []string `json:"warnings"`
 }
 
-// checkJSON prints what check found, failed included: why the configuration could
-// not be loaded.
-func (p *program) checkJSON(ctx context.Context, c *configs.Config, failed error, local bool) error {
-	found := checkedConfig{Problems: []string{}, Warnings: []string{}}
-	problems, known := errors.AsType[configs.Problems](failed)
-	switch {
-	case failed != nil && !known:
-		found.Problems = append(found.Problems, failed.Error())
-	case failed == nil:
-		if problems = look(ctx, c, local); len(problems) > 0 {
-			failed = problems
-		}
-		for _, w := range c.Warnings {
-			found.Warnings = append(found.Warnings, w.String())
-		}
+// printFoundJSON prints it for programs. failed is why nothing could be looked at.
+func (p *program) printFoundJSON(found foundConfig, failed error) error {
+	out := checkedConfig{Problems: []string{}, Warnings: []string{}}
+	if failed != nil {
+		out.Problems = append(out.Problems, failed.Error())
 	}
-	for _, problem := range problems {
-		found.Problems = append(found.Problems, problem.String())
+	for _, problem := range found.problems {
+		out.Problems = append(out.Problems, problem.String())
 	}
-	found.Fine = failed == nil
-	if err := printJSON(p.stdout, found); err != nil || failed == nil {
+	for _, w := range found.warnings {
+		out.Warnings = append(out.Warnings, w.String())
+	}
+	out.Fine = len(out.Problems) == 0
+	if err := printJSON(p.stdout, out); err != nil || out.Fine {
 		return err
 	}
-	return &codedError{exitCode(failed), fmt.Errorf("the configuration has %s", count(len(found.Problems), "problem"))}
+	return &codedError{exitConfig, fmt.Errorf("the configuration has %s", count(len(out.Problems), "problem"))}
 }

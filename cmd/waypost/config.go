@@ -18,8 +18,8 @@ func (p *program) config() (*configs.Config, error) {
 }
 
 // printWarnings says what is suspicious in a configuration.
-func (p *program) printWarnings(c *configs.Config) {
-	for _, w := range c.Warnings {
+func (p *program) printWarnings(warnings configs.Problems) {
+	for _, w := range warnings {
 		_, _ = fmt.Fprintln(p.stderr, "warning: "+smtp.Printable(w.String()))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -35,8 +36,9 @@ func TestMain(m *testing.M) {
 //	crash NAME               kill it, without a chance to clean up
 //	send FROM TO… FILE       submit the file to $SMTP; sets $ID
 //	freeport NAME            set $NAME to an address on loopback where nobody listens
-//	certificate NAME...      write tls.crt and tls.key for these names, and ca.crt
-//	                         with the authority
+//	certificate [TIME] NAME...
+//	                         write tls.crt and tls.key for these names, and ca.crt
+//	                         with the authority; -1h is one that ended an hour ago
 //	dangle                   begin a message on $SMTP, and leave it there
 //	onterminal COLUMNS command…  run a command on a terminal so wide; what it
 //	                         prints is then in the file terminal.out
@@ -86,11 +88,17 @@ func freePort(ts *testscript.TestScript, neg bool, args []string) {
 // certificate makes certificates, each with an authority of its own.
 func certificate(t *testing.T) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
+		left := 24 * 365 * time.Hour
+		if len(args) > 0 {
+			if d, err := time.ParseDuration(args[0]); err == nil {
+				left, args = d, args[1:]
+			}
+		}
 		if neg || len(args) == 0 {
-			ts.Fatalf("usage: certificate NAME...")
+			ts.Fatalf("usage: certificate [TIME] NAME...")
 		}
 		ca := relaytest.NewCA(t)
-		leaf := ca.Leaf(args...)
+		leaf := ca.LeafUntil(time.Now().Add(left), args...)
 		key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
 		ts.Check(err)
 		for name, block := range map[string]pem.Block{
