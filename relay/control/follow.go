@@ -37,6 +37,9 @@ const (
 	// pulse is how often a stream says that it is still there, and looks for
 	// what the log does not tell, as that an operator removed a message.
 	pulse = time.Second
+	// again is for how many pulses a message is looked for after an event: the
+	// log has a delivery before the queue has settled it.
+	again = 60
 )
 
 // follow tells of the messages that go by a key, until who asked has gone; by a
@@ -55,7 +58,7 @@ func (h *handler) follow(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stream(w, func(item func(any)) (any, error) {
-		f := &follower{handler: h, key: asked.Key, ids: map[string]struct{}{}, item: item}
+		f := &follower{handler: h, key: asked.Key, ids: map[string]struct{}{}, soon: map[queue.ID]int{}, item: item}
 		watcher := h.log.Watch(slog.LevelInfo, followBuffer, func(r *tap.Record) bool { return r.Text("queue_id") != "" })
 		defer watcher.Stop()
 		return struct{}{}, f.run(r.Context(), watcher)
@@ -69,6 +72,7 @@ type follower struct {
 	item func(any)
 	ids  map[string]struct{} // of messages that go by the key
 	last []string            // the same, in the order in which they came
+	soon map[queue.ID]int    // those that may have left since, and for how many pulses they are looked for
 }
 
 func (f *follower) run(ctx context.Context, watcher *tap.Watcher) error {
@@ -96,10 +100,10 @@ func (f *follower) run(ctx context.Context, watcher *tap.Watcher) error {
 			return ctx.Err()
 		case <-beat.C:
 			f.item(Followed{})
-			if single == 0 {
-				continue
+			if single != 0 {
+				f.soon[single] = again
 			}
-			if left, err := f.left(single); err != nil || left {
+			if left, err := f.look(single); err != nil || left {
 				return err
 			}
 		case line := <-watcher.Lines:
@@ -154,7 +158,26 @@ func (f *follower) line(l *tap.Line) (left bool, err error) {
 		f.add(said.ID)
 	}
 	f.item(Followed{Event: l.JSON})
-	return f.left(id)
+	if left, err = f.left(id); !left {
+		f.soon[id] = again
+	}
+	return left, err
+}
+
+// look looks for messages that may have left, and reports whether one of them
+// has.
+func (f *follower) look(one queue.ID) (gone bool, err error) {
+	for id := range f.soon {
+		left, err := f.left(id)
+		if err != nil {
+			return false, err
+		}
+		gone = gone || left && id == one
+		if f.soon[id]--; f.soon[id] <= 0 {
+			delete(f.soon, id)
+		}
+	}
+	return gone, nil
 }
 
 // left reports whether a message has left, and tells its story then.
@@ -162,6 +185,7 @@ func (f *follower) left(id queue.ID) (bool, error) {
 	if _, err := f.queue.Show(id); !errors.Is(err, queue.ErrUnknown) {
 		return false, err
 	}
+	delete(f.soon, id)
 	stories, _, err := f.queue.Trace(id.String(), 1)
 	if err == nil && len(stories) == 1 && !stories[0].Left.IsZero() {
 		f.tell(&stories[0])
