@@ -19,6 +19,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"waypost/relay/relaytest"
 	"waypost/resolver"
@@ -474,6 +475,29 @@ func TestParse(t *testing.T) {
 				t.Errorf("%q for %v, %v", p.Mode, age, err)
 			}
 		})
+	}
+}
+
+// P-14
+//
+// A policy takes no more room than its hosts' names, and these are bounded.
+func TestPolicyIsSmall(t *testing.T) {
+	text := good + strings.Repeat("x: y\n", 10_000)
+	p, _, err := parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := uintptr(unsafe.Pointer(unsafe.StringData(text)))
+	for _, s := range append(p.MX, p.Mode) {
+		if at := uintptr(unsafe.Pointer(unsafe.StringData(s))); begin <= at && at < begin+uintptr(len(text)) {
+			t.Errorf("%q keeps the %d octets of the whole text in memory", s, len(text))
+		}
+	}
+	const name = "mx: a-name-of-31-octets.example.org\n"
+	for n, bad := range map[int]bool{maxNames/31 - 1: false, maxNames/31 + 1: true} {
+		if p, _, err := parse(good + strings.Repeat(name, n)); (err != nil) != bad {
+			t.Errorf("a policy with %d names: %v", len(p.MX), err)
+		}
 	}
 }
 

@@ -18,8 +18,13 @@ const (
 	None = "none"
 )
 
-// maxAge is the longest that a policy may hold (RFC 8461 §3.2).
-const maxAge = 31557600 * time.Second
+const (
+	// maxAge is the longest that a policy may hold (RFC 8461 §3.2).
+	maxAge = 31557600 * time.Second
+	// maxNames bounds the names of mail hosts in a policy, in octets of all of
+	// them: they are kept for as long as it holds.
+	maxNames = 8 << 10
+)
 
 // Policy is what a domain promises of its mail hosts.
 type Policy struct {
@@ -54,7 +59,7 @@ func (p *Policy) Matches(host string) bool {
 // parse reads a policy as it is fetched (RFC 8461 §3.2). The first mention of a
 // key counts, and unknown keys are passed over.
 func parse(text string) (p Policy, age time.Duration, err error) {
-	seen := map[string]string{}
+	seen, names := map[string]string{}, 0
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimRight(line, "\r")
 		if strings.TrimSpace(line) == "" {
@@ -70,7 +75,10 @@ func parse(text string) (p Policy, age time.Duration, err error) {
 			if !hostPattern(pattern) {
 				return p, 0, fmt.Errorf("mx is no name: %.80q", value)
 			}
-			p.MX = append(p.MX, pattern)
+			if names += len(pattern); names > maxNames {
+				return p, 0, fmt.Errorf("the names of its mx have more than %d octets", maxNames)
+			}
+			p.MX = append(p.MX, strings.Clone(pattern)) // the text is not kept
 		} else if _, again := seen[key]; !again {
 			seen[key] = value
 		}
@@ -78,7 +86,7 @@ func parse(text string) (p Policy, age time.Duration, err error) {
 	if seen["version"] != "STSv1" {
 		return p, 0, fmt.Errorf("the version is %.20q", seen["version"])
 	}
-	switch p.Mode = seen["mode"]; p.Mode {
+	switch p.Mode = strings.Clone(seen["mode"]); p.Mode {
 	case Enforce, Testing:
 		if len(p.MX) == 0 {
 			return p, 0, errors.New("it names no mx")
