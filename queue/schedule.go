@@ -189,9 +189,10 @@ func (s *schedule) run(ctx context.Context, start func(*worker)) {
 func (s *schedule) dispatch(start func(*worker)) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := s.now()
-	now := at.UnixMilli()
-	for len(s.timers) > 0 && s.timers[0].wake <= now {
+	// The clock goes on meanwhile, or is set, and what follows asks it too: with
+	// an older time what was put in line or among the timers would not be due, be
+	// put there again, and so on for ever.
+	for len(s.timers) > 0 && s.timers[0].wake <= s.nowMillis() {
 		d := s.timers[0]
 		s.removeTimer(d)
 		if d.waits && !d.held() {
@@ -199,12 +200,12 @@ func (s *schedule) dispatch(start func(*worker)) time.Duration {
 		}
 		s.place(d)
 	}
-	s.sweep(at)
-	s.forget(now)
+	s.sweep(s.now())
+	s.forget(s.nowMillis())
 	for standing := range s.lines {
-		s.serve(standing, now, start)
+		s.serve(standing, start)
 	}
-	wait := time.Hour
+	wait, at := time.Hour, s.now()
 	if len(s.timers) > 0 {
 		wait = time.UnixMilli(s.timers[0].wake).Sub(at)
 	}
@@ -215,7 +216,7 @@ func (s *schedule) dispatch(start func(*worker)) time.Duration {
 }
 
 // serve starts workers for one line as long as there are places.
-func (s *schedule) serve(standing int, now int64, start func(*worker)) {
+func (s *schedule) serve(standing int, start func(*worker)) {
 	line, lane := &s.lines[standing], s.slow
 	if standing == proven {
 		lane = s.fast
@@ -225,7 +226,7 @@ func (s *schedule) serve(standing int, now int64, start func(*worker)) {
 		d := f.destination
 		f.lined = false
 		d.lined--
-		if d.standing == standing && !d.held() && !d.waits && d.workers < s.limit(d) && f.ready(now) {
+		if d.standing == standing && !d.held() && !d.waits && d.workers < s.limit(d) && f.ready(s.nowMillis()) {
 			if pass, ok := s.admit(d); ok {
 				s.launch(&worker{destination: d, flow: f, lane: lane, standing: standing, pass: pass}, start)
 			}
