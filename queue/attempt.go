@@ -48,18 +48,26 @@ func (q *Queue) attempt(ctx context.Context, w *worker, c claim) {
 		q.sched.done(key, d.Destination, q.hint(d)) // it was rerouted meanwhile
 	case !wanted && q.retry(d.Class).due(d).After(now):
 		// Another hint says when it is due, unless this is that one: when all
-		// were wanted at once, they kept no other.
-		var again *hint
-		if !c.wanted.IsZero() {
-			again = q.hint(d)
+		// were wanted at once, they kept no other, and the clock may have gone
+		// back since this one was due.
+		again := q.hint(d)
+		if c.wanted.IsZero() && c.due < again.item.due {
+			again = nil
 		}
 		q.sched.done(key, to.name, again)
 	case d.HoldUntil.After(now):
 		q.sched.done(key, to.name, q.hint(d)) // not even when an operator wants it
 	case d.late(now):
 		q.settle(to, m, d, Outcome{late: true})
-	case d.Next.After(now) && !wanted:
-		q.settle(to, m, d, Outcome{Interrupted: true}) // only the warning is due
+	case d.Next.After(now) && !wanted: // only the warning is due
+		if warn := q.retry(d.Class).warnAt(d, m.begin()); warn.After(now) {
+			// The ID is as old as the draft, and a content can take its time.
+			again := q.hint(d)
+			again.item.due = min(warn.UnixMilli(), d.Next.UnixMilli())
+			q.sched.done(key, to.name, again)
+			return
+		}
+		q.settle(to, m, d, Outcome{Interrupted: true})
 	case q.rerouted(m, d):
 		q.resort(to, m, d)
 	default:

@@ -164,8 +164,11 @@ func (q *Queue) endOf(key deliveryKey) (again time.Duration) {
 	switch {
 	case err != nil:
 		q.sched.done(key, "", nil) // it has left, or an attempt says what is wrong
-	case d.Held || !d.awaitsDeadline() || now.Before(d.Deadline):
+	case d.Held || !d.awaitsDeadline():
 		q.sched.done(key, d.Destination, q.hint(d))
+	case now.Before(d.Deadline): // the clock has gone back
+		q.sched.done(key, d.Destination, q.hint(d))
+		return d.Deadline.Sub(now)
 	default:
 		q.settle(&destination{name: d.Destination}, m, d, Outcome{late: d.Return, Interrupted: !d.Return})
 	}

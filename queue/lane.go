@@ -114,6 +114,7 @@ func (w *worker) leave() {
 // claim is a delivery that a worker has taken.
 type claim struct {
 	key deliveryKey
+	due int64 // as the hint had it, in Unix milliseconds
 	// wanted is when an operator asked for everything at this destination to
 	// be tried; zero when the delivery came by its own time.
 	wanted time.Time
@@ -150,7 +151,7 @@ func (s *schedule) claimFor(w *worker) (claim, bool) {
 			}
 		}
 		h := f.next()
-		c := claim{key: h.item.key()}
+		c := claim{key: h.item.key(), due: h.item.due}
 		if h.wanted {
 			c.wanted = d.wanted
 		}
