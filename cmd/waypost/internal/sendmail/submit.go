@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/textproto"
 	"strings"
 	"time"
 
@@ -59,13 +60,13 @@ func (s Server) Submit(e drop.Envelope, content io.Reader, eightBit bool) error 
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", s.Address, err)
 	}
-	if s.Dialogue != nil && !s.StartTLS {
-		conn = &dialogue{Conn: conn, out: s.Dialogue}
+	secured := s.shown(conn)
+	if s.StartTLS {
+		if secured, err = s.startTLS(conn); err != nil {
+			return errors.Join(err, conn.Close())
+		}
 	}
-	c, err := s.client(conn)
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
+	c := gosmtp.NewClient(secured)
 	defer c.Close()
 	c.CommandTimeout, c.SubmissionTimeout = replyTimeout, 2*replyTimeout
 	if err := c.Hello(s.Hostname); err != nil {
@@ -80,13 +81,6 @@ func (s Server) Submit(e drop.Envelope, content io.Reader, eightBit bool) error 
 		return refused
 	}
 	return nil
-}
-
-func (s Server) client(conn net.Conn) (*gosmtp.Client, error) {
-	if s.StartTLS {
-		return gosmtp.NewClientStartTLS(conn, s.tls())
-	}
-	return gosmtp.NewClient(conn), nil
 }
 
 func (s Server) transaction(c *gosmtp.Client, e drop.Envelope, content io.Reader, eightBit bool) (refused Refused, err error) {
@@ -140,6 +134,63 @@ func Temporary(err error) bool {
 	}
 	reply, ok := errors.AsType[*gosmtp.SMTPError](err)
 	return !ok || reply.Code/100 != 5
+}
+
+// shown is a connection of which the dialogue is shown to whoever wants it.
+func (s Server) shown(conn net.Conn) net.Conn {
+	if s.Dialogue == nil {
+		return conn
+	}
+	return &dialogue{Conn: conn, out: s.Dialogue}
+}
+
+// startTLS turns a connection to TLS. go-smtp's own way would hide what is said
+// under it. What goes wrong here is nothing that the message could help, and no
+// error of it is for good.
+func (s Server) startTLS(conn net.Conn) (net.Conn, error) {
+	if err := conn.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
+		return nil, err
+	}
+	text := textproto.NewConn(s.shown(conn))
+	_, _, err := text.ReadResponse(220)
+	for _, step := range []struct {
+		command string
+		code    int
+	}{{"EHLO " + s.Hostname, 250}, {"STARTTLS", 220}} {
+		if err == nil {
+			err = text.PrintfLine("%s", step.command)
+		}
+		if err == nil {
+			_, _, err = text.ReadResponse(step.code)
+		}
+	}
+	if err == nil && text.R.Buffered() > 0 {
+		err = errors.New("the server goes on in clear") // RFC 3207 §6
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("turn to TLS with %s: %w", s.Address, err)
+	}
+	return &greeted{Conn: s.shown(tls.Client(conn, s.tls())), rest: []byte("220 \r\n")}, nil
+}
+
+// greeted is a connection on which the greeting was read already: a client that
+// waits for one gets it.
+type greeted struct {
+	net.Conn
+	rest []byte
+}
+
+// Read reads the greeting first.
+func (g *greeted) Read(p []byte) (int, error) {
+	if len(g.rest) > 0 {
+		n := copy(p, g.rest)
+		g.rest = g.rest[n:]
+		return n, nil
+	}
+	return g.Conn.Read(p)
 }
 
 // dialogue is a connection of which every line is shown, but for the content.
