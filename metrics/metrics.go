@@ -64,6 +64,9 @@ type Metrics struct {
 	// Attempts counts finished delivery attempts, by "outcome": one of the
 	// Attempt constants.
 	Attempts *prometheus.CounterVec
+	// AttemptPanics counts attempts, reports on them, and look-ups in the DNS that
+	// a fault of ours ended.
+	AttemptPanics prometheus.Counter
 	// ClassAttempts counts the same by "class" (see [Metrics.AddClass]) and
 	// "outcome".
 	ClassAttempts *prometheus.CounterVec
@@ -191,6 +194,7 @@ func (m *Metrics) makeDelivery(f factory) {
 
 func (m *Metrics) makeOutbound(f factory) {
 	m.Attempts = f.counters("attempts_total", "Finished delivery attempts.", label{"outcome", attemptOutcomes()})
+	m.AttemptPanics = f.counter("attempt_panics_total", "Delivery attempts, reports and look-ups that a fault of the program ended.")
 	m.ClassAttempts = f.counters("class_attempts_total", "Finished delivery attempts, by message class.", label{"class", nil}, label{"outcome", attemptOutcomes()})
 	m.AttemptDuration = f.histogram("attempt_duration_seconds", "Time that one delivery attempt took.", attemptBuckets())
 	m.OutboundConnections = f.gauge("outbound_connections", "Connections to next hops open now.")

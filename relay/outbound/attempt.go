@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"waypost/queue"
@@ -13,6 +14,7 @@ import (
 	"waypost/relay/reply"
 	"waypost/relay/route"
 	"waypost/relay/sevenbit"
+	"waypost/relay/smtp"
 	"waypost/relay/tlspolicy"
 )
 
@@ -66,7 +68,7 @@ func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
 // run makes the attempt. Every way out of it has a result for each recipient.
 func (a *attempt) run(ctx context.Context) queue.Outcome {
 	start := time.Now()
-	a.runLegs(ctx)
+	a.runSafely(ctx)
 	if a.barred && ctx.Err() == nil {
 		return queue.Outcome{Results: a.results, Waits: true}
 	}
@@ -87,6 +89,24 @@ func (a *attempt) run(ctx context.Context) queue.Outcome {
 		out.Pause = max(a.pause, out.RetryAfter)
 	}
 	return out
+}
+
+// runSafely goes through the legs. A fault of ours, which what a host or a message
+// says may have led to, ends this attempt and no other: the mail waits, and what is
+// known of recipients stays.
+func (a *attempt) runSafely(ctx context.Context) {
+	defer func() {
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		a.outbound.Metrics.AttemptPanics.Inc()
+		a.outbound.Log.Error("panic in an attempt", "queue_id", a.message.ID.String(), "next_hop", a.delivery.Destination,
+			"panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+		a.note(failure{status: smtp.EnhancedCode{4, 3, 0}, reason: "a fault of the program ended the attempt"})
+		a.reached, a.barred = true, false // it says nothing about the destination
+	}()
+	a.runLegs(ctx)
 }
 
 // conclude gives a recipient the result of a failure.
@@ -123,7 +143,7 @@ func (a *attempt) runLegs(ctx context.Context) {
 			return
 		}
 		if h := a.hop(i, n); a.outbound.breakers.allow(h) {
-			a.outbound.breakers.note(h, a.runLeg(ctx, h))
+			a.tryLeg(ctx, h)
 		} else {
 			closed = append(closed, h)
 		}
@@ -132,8 +152,15 @@ func (a *attempt) runLegs(ctx context.Context) {
 		if len(a.left) == 0 || ctx.Err() != nil || a.reached || a.barred {
 			return
 		}
-		a.outbound.breakers.note(h, a.runLeg(ctx, h))
+		a.tryLeg(ctx, h)
 	}
+}
+
+// tryLeg tries a leg and notes what came of it.
+func (a *attempt) tryLeg(ctx context.Context, h hop) {
+	came := unknown
+	defer func() { a.outbound.breakers.note(h, came) }()
+	came = a.runLeg(ctx, h)
 }
 
 // hop is one leg as this attempt uses it.

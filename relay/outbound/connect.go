@@ -73,6 +73,12 @@ func (o *Outbound) redialAt(ctx context.Context, h hop, host string, to Target, 
 func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc net.Conn, level route.TLS) (*session, error) {
 	o.Metrics.OutboundOpened.Inc()
 	o.Metrics.OutboundConnections.Inc()
+	opened := false
+	defer func() {
+		if !opened {
+			o.Metrics.OutboundConnections.Dec()
+		}
+	}()
 	config, policy := o.security(h, level)
 	h.present(config)
 	talk := o.Dialogues.Host(to.name(host), host, h.leg.String(), strings.TrimPrefix(h.leg.String(), "mx:"))
@@ -85,9 +91,9 @@ func (o *Outbound) open(ctx context.Context, h hop, host string, to Target, nc n
 	o.countTLS(client, err)
 	judge(h, client, err)
 	if err != nil {
-		o.Metrics.OutboundConnections.Dec()
 		return nil, err
 	}
+	opened = true
 	o.loggedIn(h, nil)
 	share := h.shareKey()
 	if !h.protection.Plain() {

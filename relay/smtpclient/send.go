@@ -29,7 +29,14 @@ func (c *Client) Send(ctx context.Context, tx Transaction) (Result, error) {
 	}
 	t := transfer{c: c, tx: &tx, res: &res, chunked: c.ext.Chunking && tx.Size > 0 && (c.ext.Pipelining || tx.Binary)}
 	stop := c.wire.watch(ctx)
+	inStep := false
+	defer func() {
+		if !inStep { // a panic: nobody knows what the next reply answers
+			c.abandon()
+		}
+	}()
 	err := t.run()
+	inStep = true
 	if !stop() {
 		c.over.Store(true)
 	}
