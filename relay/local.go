@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/user"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -36,8 +37,15 @@ type localMail struct{ relay *Relay }
 
 var _ drop.Taker = localMail{}
 
-// Take takes one message.
-func (l localMail) Take(_ context.Context, owner uint32, e drop.Envelope, content io.ReadSeeker) error {
+// Take takes one message. A fault of ours keeps this one waiting, and no other.
+func (l localMail) Take(_ context.Context, owner uint32, e drop.Envelope, content io.ReadSeeker) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			l.relay.metrics.SessionPanics.Inc()
+			l.relay.log.Error("panic in a session", "client", localUser(owner), "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+			err = fmt.Errorf("a fault of the program: %v", fault)
+		}
+	}()
 	m := inbound.Local{
 		User: localUser(owner), From: e.From, To: e.To, Return: e.Return, EnvelopeID: e.ID, UTF8: e.UTF8,
 	}

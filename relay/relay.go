@@ -166,7 +166,7 @@ func (r *Relay) openQueue(look bool) error {
 	}
 	q, err := queue.Open(queue.Options{
 		Dir:       r.config.DataDir,
-		Deliverer: out, Router: out, Reporter: &reporter{hostname: r.config.Hostname, keys: r.keys.Load},
+		Deliverer: out, Router: out, Reporter: &reporter{r.config.Hostname, r.keys.Load, r.panickedInReport},
 		Retry:   retryPolicy(r.config),
 		Classes: queueClasses(r.config), ReportClass: reportClass(r.config), ReportTo: r.reportTo,
 		Workers: r.config.Delivery.Workers, SlowWorkers: r.config.Delivery.SlowWorkers, PerDestination: maxConnections,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"waypost/queue"
@@ -18,6 +19,9 @@ import (
 type reporter struct {
 	hostname string
 	keys     func() *dkim.Set // that sign
+	// panicked is told of a fault of ours in a report on a message; nil tells
+	// nobody.
+	panicked func(id queue.ID, fault any)
 }
 
 var (
@@ -26,8 +30,17 @@ var (
 )
 
 // Compose writes one report. When the content cannot be read any more, the
-// sender still hears what became of it.
+// sender still hears what became of it. A fault of ours, which a message may have
+// led to, ends this report alone.
 func (p *reporter) Compose(w io.Writer, r queue.Report) (eightBit, utf8 bool, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			if p.panicked != nil {
+				p.panicked(r.Message.ID, fault)
+			}
+			err = fmt.Errorf("compose report: a fault of the program: %v", fault)
+		}
+	}()
 	report := p.report(r)
 	content, err := r.Message.Content()
 	if err == nil {
@@ -39,6 +52,12 @@ func (p *reporter) Compose(w io.Writer, r queue.Report) (eightBit, utf8 bool, er
 		report.Content, report.ContentSize, report.EightBit = io.MultiReader(&seen, content), r.Message.Size, r.Message.EightBit
 	}
 	return p.write(w, report)
+}
+
+// panickedInReport tells of a fault of ours in a report on a message.
+func (r *Relay) panickedInReport(id queue.ID, fault any) {
+	r.metrics.AttemptPanics.Inc()
+	r.log.Error("panic in a report", "queue_id", id.String(), "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 }
 
 // write composes a report and signs it.

@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"waypost/metrics"
 	"waypost/queue"
 	"waypost/relay/dkim"
+	"waypost/relay/drop"
 	"waypost/relay/smtp"
 )
 
@@ -137,5 +142,28 @@ func TestReports(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A fault of ours in a report ends that report: the queue hears of an error, and
+// tries again later.
+func TestFaultInAReport(t *testing.T) {
+	m := kept(t, queue.Envelope{ReversePath: smtp.Path{Local: "s", Domain: "a.example"}}, "Subject: x\r\n\r\nx\r\n")
+	var told []any
+	p := reporter{hostname: "relay.example", keys: func() *dkim.Set { panic("fault") }, panicked: func(id queue.ID, fault any) { told = append(told, id, fault) }}
+	_, _, err := p.Compose(io.Discard, queue.Report{Message: m, Recipients: []queue.Recipient{{Path: smtp.Path{Local: "r", Domain: "b.example"}}}})
+	if err == nil || len(told) != 2 || told[0] != m.ID || told[1] != "fault" {
+		t.Errorf("%v, told of %v", err, told)
+	}
+}
+
+// With mail of this host it keeps that mail waiting.
+func TestFaultInLocalMail(t *testing.T) {
+	r := &Relay{log: slog.New(slog.DiscardHandler), metrics: metrics.New(nil)} // without a backend
+	if err := (localMail{r}).Take(t.Context(), 0, drop.Envelope{}, strings.NewReader("")); err == nil || (localMail{}).Permanent(err) {
+		t.Errorf("taken with %v", err)
+	}
+	if got := testutil.ToFloat64(r.metrics.SessionPanics); got != 1 {
+		t.Errorf("%v faults were counted", got)
 	}
 }
