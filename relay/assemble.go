@@ -3,9 +3,11 @@ package relay
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/netip"
 	"os"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"waypost/relay/policy"
 	"waypost/relay/reply"
 	"waypost/relay/route"
+	"waypost/relay/smtp"
 	"waypost/relay/smtpclient"
 	"waypost/relay/smtpserver"
 	"waypost/relay/tlspolicy"
@@ -71,8 +74,14 @@ func (r *Relay) newResolver() *resolver.Resolver {
 	return resolver.New(resolver.Options{
 		Servers: c.Resolver.Servers, TrustAD: addresses(c.Resolver.TrustAD),
 		Hostname: c.Hostname, Port: uint16(c.Delivery.SMTPPort), Observe: r.observeDNS,
-		Own: func() []netip.AddrPort { return r.ownAddresses(others) },
+		Own: func() []netip.AddrPort { return r.ownAddresses(others) }, Panicked: r.panickedInLookup,
 	})
+}
+
+// panickedInLookup tells of a fault of ours in the look-up of a name.
+func (r *Relay) panickedInLookup(name string, fault any) {
+	r.metrics.AttemptPanics.Inc()
+	r.log.Error("panic in a look-up", "name", smtp.Printable(name), "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 }
 
 func (r *Relay) observeDNS(kind, result string, took time.Duration) {

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -10,6 +11,8 @@ import (
 type flights struct {
 	cache   *cache
 	resolve func(context.Context, question) *answer
+	// panicked is told of a fault of ours in the look-up of a name.
+	panicked func(name string, fault any)
 
 	mu    sync.Mutex
 	calls map[question]*call
@@ -31,8 +34,8 @@ type pending struct {
 	call   *call
 }
 
-func newFlights(c *cache, resolve func(context.Context, question) *answer) *flights {
-	return &flights{cache: c, resolve: resolve, calls: make(map[question]*call)}
+func newFlights(c *cache, resolve func(context.Context, question) *answer, panicked func(string, any)) *flights {
+	return &flights{cache: c, resolve: resolve, panicked: panicked, calls: make(map[question]*call)}
 }
 
 // begin takes the answer from the cache, joins the look-up that is under way,
@@ -57,9 +60,10 @@ func (f *flights) begin(q question) pending {
 	return pending{q: q, call: c}
 }
 
-// run looks up q for those who wait.
+// run looks up q for those who wait. A fault of ours, which a reply may have led
+// to, is a look-up that failed.
 func (f *flights) run(ctx context.Context, q question, c *call) {
-	a := f.resolve(ctx, q)
+	a := f.safely(ctx, q)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	// A look-up that everybody left says nothing about the name.
@@ -70,6 +74,19 @@ func (f *flights) run(ctx context.Context, q question, c *call) {
 	c.answer = a
 	close(c.done)
 	c.cancel()
+}
+
+// errFault: what went wrong is in the log, and no business of a sender.
+var errFault = errors.New("a fault of the program")
+
+func (f *flights) safely(ctx context.Context, q question) (a *answer) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			f.panicked(q.name, fault)
+			a = failure(q, Temporary, errFault)
+		}
+	}()
+	return f.resolve(ctx, q)
 }
 
 // wait returns the answer, or a temporary failure when ctx ends first.

@@ -68,6 +68,10 @@ type Options struct {
 	// concurrent use. Default: nil.
 	Observe func(qtype, result string, d time.Duration)
 
+	// Panicked, when set, is told of a fault of ours in the look-up of a name,
+	// while the stack is still there; the look-up has failed for now. Default: nil.
+	Panicked func(name string, fault any)
+
 	// Exchange sends query to server ("ip:port") over network ("udp" or "tcp")
 	// and returns the reply to that very question. It ends with ctx. Tests in
 	// virtual time set it, as sockets have no place there. Default: real sockets.
@@ -104,6 +108,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Observe == nil {
 		o.Observe = func(string, string, time.Duration) {}
+	}
+	if o.Panicked == nil {
+		o.Panicked = func(string, any) {}
 	}
 	if o.Exchange == nil {
 		o.Exchange = exchange

@@ -28,7 +28,7 @@ func New(o Options) *Resolver {
 		servers: newServers(o.Servers, o.ResolvConf),
 		hosts:   watch(o.HostsFile, parseHosts),
 	}
-	r.flights = newFlights(newCache(o.CacheSize), r.resolve)
+	r.flights = newFlights(newCache(o.CacheSize), r.resolve, o.Panicked)
 	return r
 }
 
