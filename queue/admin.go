@@ -26,9 +26,12 @@ func damaged(id ID) Entry {
 }
 
 // entry reads one message with its deliveries.
-func (q *Queue) entry(v *view, id ID) (Entry, error) {
+func (q *Queue) entry(v *view, id ID) (Entry, error) { return entryOf(v, id, v.deliveries(id)) }
+
+// entryOf is entry for who has the records of the deliveries.
+func entryOf(v *view, id ID, rows []deliveryRow) (Entry, error) {
 	e := Entry{ID: id}
-	for _, row := range v.deliveries(id) {
+	for _, row := range rows {
 		d, err := decodeDelivery(deliveryKey{id, row.index}, row.record)
 		if err != nil {
 			return e, err

@@ -123,12 +123,21 @@ func TestScanIsCutIntoPieces(t *testing.T) {
 	q := open(t, &world{}, nil)
 	defer q.Close()
 	var want, got []ID
-	for i := range 2*maxScan + 7 {
-		id := enqueue(t, q, fmt.Sprintf("s@a%d.test", i%3), "x\r\n", "r@b.test")
-		if i%3 == 0 {
-			want = append(want, id)
-		}
+	var mu sync.Mutex
+	var writers sync.WaitGroup
+	for part := range 50 {
+		writers.Go(func() {
+			for i := part; i < 2*maxScan+7; i += 50 {
+				id := enqueue(t, q, fmt.Sprintf("s@a%d.test", i%3), "x\r\n", "r@b.test")
+				if mu.Lock(); i%3 == 0 {
+					want = append(want, id)
+				}
+				mu.Unlock()
+			}
+		})
 	}
+	writers.Wait()
+	slices.Sort(want)
 	looked, pieces := 0, 0
 	for after, more := ID(0), true; more; pieces++ {
 		done, err := q.Scan(t.Context(), Filter{From: "a0.test"}, after, 250, func(e *Entry) bool {
@@ -146,7 +155,7 @@ func TestScanIsCutIntoPieces(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if done, err := q.Scan(ctx, Filter{}, 0, 1000, func(*Entry) bool { return true }); !errors.Is(err, context.Canceled) || done.Looked > maxScan {
+	if done, err := q.Scan(ctx, Filter{}, 0, 2*maxScan, func(*Entry) bool { return true }); !errors.Is(err, context.Canceled) || done.Looked > maxScan {
 		t.Errorf("after its end: %+v, %v", done, err)
 	}
 }

@@ -136,7 +136,8 @@ func decodeAttempt(k attemptKey, b []byte) (*Attempt, error) {
 	flags := d.flags(flagKeyed | flagFields)
 	a := &Attempt{Index: k.index, Number: k.number, Time: d.time(), Destination: d.string()}
 	for range min(d.number(), uint64(len(b))) {
-		t := Tried{State: State(d.octet()), Result: d.result()}
+		t := Tried{State: State(d.octet())}
+		d.result(&t.Result)
 		for range min(d.number(), uint64(len(b))) {
 			if t.Path = d.path(); d.bad {
 				break

@@ -73,12 +73,12 @@ func (q *Queue) clockWasSet() {
 		err := q.store.view(func(v *view) error {
 			from, scanned, now := next, 0, q.now()
 			next = 0
-			return v.each(from, func(id ID) bool {
-				if scanned++; scanned > maxScan {
+			return v.each(from, func(id ID, rows []deliveryRow) bool {
+				if scanned++; scanned > maxRead {
 					next = id
 					return false
 				}
-				for _, d := range decodeDeliveries(id, v.deliveries(id)) {
+				for _, d := range decodeDeliveries(id, rows) {
 					if _, yes := q.tooFar(d, now); yes {
 						late = append(late, d.key())
 					}

@@ -185,35 +185,53 @@ func appendEnhanced(b []byte, e smtp.EnhancedCode) []byte {
 }
 
 func decodeDelivery(k deliveryKey, b []byte) (*Delivery, error) {
-	r := decoder{b: b}
+	r, d := decoder{b: b}, &Delivery{}
+	if err := r.delivery(k, d); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// delivery reads a whole record into d, whatever was there before: of that it uses the
+// memory again.
+func (r *decoder) delivery(k deliveryKey, d *Delivery) error {
 	flags := r.flags(deliveryFlags)
-	d := &Delivery{ID: k.id, Index: k.index, Held: flags&flagHeld != 0, Warned: flags&flagWarned != 0}
+	*d = Delivery{ID: k.id, Index: k.index, Held: flags&flagHeld != 0, Warned: flags&flagWarned != 0, Recipients: d.Recipients[:0]}
 	d.Destination = r.string()
 	d.Size = int64(r.number())
 	d.Attempts = int(r.number())
 	d.Next = r.time()
 	n := r.number()
-	if n > uint64(len(b)) { // each recipient takes more than an octet
+	if n > uint64(len(r.b)) { // each recipient takes more than an octet
 		r.bad = true
 	}
 	for range n {
 		if r.bad {
 			break
 		}
-		d.Recipients = append(d.Recipients, r.recipient())
+		if n := len(d.Recipients); n < cap(d.Recipients) {
+			d.Recipients = d.Recipients[:n+1]
+		} else {
+			d.Recipients = append(d.Recipients, Recipient{})
+		}
+		r.recipient(&d.Recipients[len(d.Recipients)-1])
 	}
-	r.fields(flags, d.setField)
-	r.checkKeyed(flags, k.bytes())
-	d.sum = recordSum(b)
+	if flags&flagFields != 0 {
+		r.fields(flags, d.setField)
+	}
+	key := k.array()
+	r.checkKeyed(flags, key[:])
+	d.sum = recordSum(r.b)
 	if err := r.err(); err != nil {
-		return nil, fmt.Errorf("message %s: record of delivery %d is %w", k.id, k.index, err)
+		return fmt.Errorf("message %s: record of delivery %d is %w", k.id, k.index, err)
 	}
-	return d, nil
+	return nil
 }
 
 // decoder reads a record; after the first fault everything reads as zero.
 type decoder struct {
 	b     []byte
+	text  string // what b has; where it is set, strings are parts of it and take no memory
 	at    int
 	bad   bool
 	newer string // what a newer program wrote and this one does not know
@@ -254,7 +272,13 @@ func (d *decoder) signed() int64 {
 	return n
 }
 
-func (d *decoder) string() string { return string(d.take(d.number())) }
+func (d *decoder) string() string {
+	b := d.take(d.number())
+	if d.text != "" {
+		return d.text[d.at-len(b) : d.at]
+	}
+	return string(b)
+}
 
 func (d *decoder) path() smtp.Path { return smtp.Path{Local: d.string(), Domain: d.string()} }
 
@@ -270,28 +294,32 @@ func (d *decoder) enhanced() smtp.EnhancedCode {
 	return smtp.EnhancedCode{int(d.number()), int(d.number()), int(d.number())}
 }
 
-func (d *decoder) recipient() Recipient {
-	r := Recipient{Path: d.path()}
+// recipient reads one into r, whatever was there before.
+func (d *decoder) recipient(r *Recipient) {
+	lines := r.Last.Reply.Lines[:0]
+	*r = Recipient{Path: d.path()}
 	r.Notify, r.State = smtp.Notify(d.octet()), State(d.octet())
 	r.OriginalRecipient = d.string()
-	if r.LastAttempt = d.time(); r.LastAttempt.IsZero() {
-		return r
+	if r.LastAttempt = d.time(); !r.LastAttempt.IsZero() {
+		r.Last.Reply.Lines = lines
+		d.result(&r.Last)
 	}
-	r.Last = d.result()
-	return r
 }
 
-func (d *decoder) result() (r Result) {
-	r.State = State(d.octet())
+// result reads one into r, of which the lines are used again.
+func (d *decoder) result(r *Result) {
+	lines := r.Reply.Lines[:0]
+	*r = Result{State: State(d.octet())}
 	flags := d.flags(resultFlags)
 	r.Reported, r.Relayed = flags&flagReported != 0, flags&flagRelayed != 0
-	r.Reply = smtp.Reply{Code: int(d.number()), Enhanced: d.enhanced()}
+	r.Reply = smtp.Reply{Code: int(d.number()), Enhanced: d.enhanced(), Lines: lines}
 	for range min(d.number(), uint64(len(d.b))) {
 		r.Reply.Lines = append(r.Reply.Lines, d.string())
 	}
 	r.Reason, r.Status, r.Host = d.string(), d.enhanced(), d.string()
-	d.fields(flags, r.setField)
-	return r
+	if flags&flagFields != 0 {
+		d.fields(flags, r.setField)
+	}
 }
 
 func (d *decoder) sum() uint32 {

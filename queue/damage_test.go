@@ -64,10 +64,10 @@ func readIndex(dir string) (found map[ID]bool, complaints int, err error) {
 	}
 	found = map[ID]bool{}
 	err = s.view(func(v *view) error {
-		return v.each(0, func(id ID) bool {
+		return v.each(0, func(id ID, rows []deliveryRow) bool {
 			record, _ := v.message(id)
 			_, err := decodeMessage(id, record)
-			for _, row := range v.deliveries(id) {
+			for _, row := range rows {
 				_, wrong := decodeDelivery(deliveryKey{id, row.index}, row.record)
 				err = errors.Join(err, wrong)
 			}

@@ -83,9 +83,8 @@ func (f *Filter) match(e *Entry) bool {
 
 // matchMessage looks at what all recipients share.
 func (f *Filter) matchMessage(e *Entry) bool {
-	age := time.Since(e.Arrival)
 	switch {
-	case f.OlderThan > 0 && age < f.OlderThan, f.YoungerThan > 0 && age >= f.YoungerThan:
+	case f.OlderThan > 0 && time.Since(e.Arrival) < f.OlderThan, f.YoungerThan > 0 && time.Since(e.Arrival) >= f.YoungerThan:
 		return false
 	case e.Size < f.LargerThan, f.SmallerThan > 0 && e.Size >= f.SmallerThan:
 		return false

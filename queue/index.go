@@ -177,7 +177,16 @@ type deliveryKey struct {
 
 func (d *Delivery) key() deliveryKey { return deliveryKey{d.ID, d.Index} }
 
-func (k deliveryKey) bytes() []byte { return binary.BigEndian.AppendUint16(k.id.key(), k.index) }
+func (k deliveryKey) bytes() []byte {
+	b := k.array()
+	return b[:]
+}
+
+func (k deliveryKey) array() (b [10]byte) {
+	binary.BigEndian.PutUint64(b[:], uint64(k.id))
+	binary.BigEndian.PutUint16(b[8:], k.index)
+	return b
+}
 
 func parseDeliveryKey(b []byte) (deliveryKey, bool) {
 	if len(b) != 10 {

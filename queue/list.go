@@ -8,10 +8,12 @@ import (
 )
 
 const (
-	// maxScan is how many messages a scan looks at before it lets changes
-	// through, and scanTime how long it may take for that.
-	maxScan  = 200
+	// scanTime is how long a scan looks at messages before it lets changes through,
+	// and maxScan how many it looks at, at most. maxRead is the same for who reads all
+	// of each message.
 	scanTime = time.Millisecond
+	maxScan  = 1000
+	maxRead  = 200
 	// scanPause is how long it then leaves the queue alone when mail comes in
 	// meanwhile, and so do all other scans: they take turns. Each operation of a
 	// commit takes the lock for itself: without a pause each of them would wait for
@@ -33,7 +35,19 @@ type Scanned struct {
 // found must not call anything else of the queue that reads messages.
 // Messages that came after Scan began may be left out.
 func (q *Queue) Scan(ctx context.Context, f Filter, after ID, looks int, found func(*Entry) bool) (Scanned, error) {
-	s := &scan{queue: q, filter: q.filter(f), looks: looks, found: found}
+	return q.scan(ctx, &scan{queue: q, filter: q.filter(f), looks: looks, found: found, keep: true}, after)
+}
+
+// Skim is Scan for who looks at many messages and keeps none: the entry that found is
+// given is used again for the next one. Unless whole is set, or f asks for a
+// reverse-path, nothing is known of the envelope but arrival, size and class: the records
+// of the deliveries have that, and those of messages, with the contents, are not read.
+func (q *Queue) Skim(ctx context.Context, f Filter, after ID, looks int, whole bool, found func(*Entry) bool) (Scanned, error) {
+	return q.scan(ctx, &scan{queue: q, filter: q.filter(f), looks: looks, found: found, whole: whole}, after)
+}
+
+func (q *Queue) scan(ctx context.Context, s *scan, after ID) (Scanned, error) {
+	f := &s.filter
 	if len(f.IDs) > 0 {
 		err := q.store.view(func(v *view) error { return s.ids(v, after) })
 		return s.done, err
@@ -80,6 +94,9 @@ type scan struct {
 	filter Filter
 	looks  int
 	found  func(*Entry) bool
+	keep   bool // found keeps what it is given
+	whole  bool // it wants the envelope
+	skim   skim
 	recent []ID
 	over   bool // no more is wanted
 	done   Scanned
@@ -93,7 +110,7 @@ func (s *scan) some(v *view, after ID) error {
 	}
 	s.done.Next = 0
 	last, looked, begun := after, 0, time.Now()
-	return v.eachOf(s.recent, after+1, func(id ID) bool {
+	return v.eachOf(s.recent, after+1, func(id ID, rows []deliveryRow) bool {
 		if s.filter.past(id) {
 			return false
 		}
@@ -103,7 +120,7 @@ func (s *scan) some(v *view, after ID) error {
 			return false
 		}
 		looked, last = looked+1, id
-		s.look(v, id)
+		s.look(v, id, rows)
 		return true
 	})
 }
@@ -122,22 +139,30 @@ func (s *scan) ids(v *view, after ID) error {
 			return nil
 		}
 		last = id
-		s.look(v, id)
+		s.look(v, id, v.deliveries(id))
 	}
 	return nil
 }
 
 // look looks at one message.
-func (s *scan) look(v *view, id ID) {
+func (s *scan) look(v *view, id ID, rows []deliveryRow) {
 	s.done.Looked++
-	e, err := s.queue.entry(v, id)
-	switch {
-	case errors.Is(err, ErrDamaged) && (len(s.filter.IDs) > 0 || !s.filter.byContent()):
-		e = damaged(id)
-	case err != nil || !s.filter.match(&e):
+	e, err := s.skim.read(v, id, rows, s.whole || s.filter.From != "")
+	if err == nil && !s.filter.match(e) {
 		return
 	}
-	s.over = !s.found(&e)
+	if err == nil && s.keep {
+		var kept Entry
+		kept, err = entryOf(v, id, rows)
+		e = &kept
+	}
+	if errors.Is(err, ErrDamaged) && (len(s.filter.IDs) > 0 || !s.filter.byContent()) {
+		kept := damaged(id)
+		e, err = &kept, nil
+	}
+	if err == nil {
+		s.over = !s.found(e)
+	}
 }
 
 // List returns up to limit messages after the given ID, oldest first, and

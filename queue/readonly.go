@@ -65,8 +65,8 @@ func openToLook(o Options) (*Queue, error) {
 
 // scheduleAll schedules whatever a view sees.
 func (q *Queue) scheduleAll(v *view) error {
-	return v.each(0, func(id ID) bool {
-		for _, d := range decodeDeliveries(id, v.deliveries(id)) {
+	return v.each(0, func(id ID, rows []deliveryRow) bool {
+		for _, d := range decodeDeliveries(id, rows) {
 			q.reschedule(d)
 		}
 		select {

@@ -66,14 +66,17 @@ func contents(t testing.TB, s *store) map[ID]string {
 	all := map[ID]string{}
 	err := s.view(func(v *view) error {
 		last := ID(0)
-		return v.each(0, func(id ID) bool {
+		return v.each(0, func(id ID, rows []deliveryRow) bool {
 			if id <= last {
 				t.Errorf("%d after %d", id, last)
 			}
 			last = id
 			record, _ := v.message(id)
 			all[id] = string(record)
-			for _, d := range v.deliveries(id) {
+			if !slices.EqualFunc(rows, v.deliveries(id), func(a, b deliveryRow) bool { return a.index == b.index && bytes.Equal(a.record, b.record) }) {
+				t.Errorf("the deliveries of %d are found in two forms", id)
+			}
+			for _, d := range rows {
 				all[id] += fmt.Sprintf(" %d:%s", d.index, d.record)
 				if !bytes.Equal(v.delivery(deliveryKey{id, d.index}), d.record) {
 					t.Errorf("delivery %d of %d is found in two forms", d.index, id)

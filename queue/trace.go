@@ -93,13 +93,13 @@ func (q *Queue) traceQueued(k *traceKey, found *traces) error {
 				recent = v.recent(from)
 			}
 			next = 0
-			return v.eachOf(recent, from, func(id ID) bool {
-				if scanned++; scanned > maxScan {
+			return v.eachOf(recent, from, func(id ID, rows []deliveryRow) bool {
+				if scanned++; scanned > maxRead {
 					next = id
 					return false
 				}
 				// What cannot be read cannot be found either.
-				if e, err := q.entry(v, id); err == nil && k.matches(&e) {
+				if e, err := entryOf(v, id, rows); err == nil && k.matches(&e) {
 					e.Attempts = decodeAttempts(id, v.attempts(id))
 					found.add(Story{Entry: e})
 				}

@@ -87,38 +87,58 @@ func (v *view) delivery(k deliveryKey) []byte {
 
 // deliveries returns the records of all deliveries of a message, in order.
 func (v *view) deliveries(id ID) []deliveryRow {
+	rows := v.rows(id)
+	if !reachesIndex(rows) || v.index() == nil {
+		return merge(rows, nil)
+	}
+	s := storedRows{cursor: v.tx.Bucket(bucketDelivery).Cursor()}
+	if s.seek(id); s.id != id {
+		return merge(rows, nil)
+	}
+	return merge(rows, s.rows)
+}
+
+// reachesIndex reports whether what is in the index counts, too.
+func reachesIndex(rows [2]*row) bool {
+	for _, r := range rows {
+		if r != nil && (r.gone || r.fresh) {
+			return false
+		}
+	}
+	return true
+}
+
+// merge returns the records of all deliveries of a message, in order, of which the
+// index has those that are stored.
+func merge(rows [2]*row, stored []deliveryRow) []deliveryRow {
+	if rows == [2]*row{} {
+		return stored
+	}
 	var all []deliveryRow
-	add := func(d deliveryRow) {
-		if !slices.ContainsFunc(all, func(o deliveryRow) bool { return o.index == d.index }) {
-			all = append(all, d)
-		}
-	}
-	deeper := true
-	for _, r := range v.rows(id) {
-		if r != nil && deeper {
-			for _, d := range r.deliveries {
-				add(d)
+	add := func(more []deliveryRow) {
+		for _, d := range more {
+			if !slices.ContainsFunc(all, func(o deliveryRow) bool { return o.index == d.index }) {
+				all = append(all, d)
 			}
-			deeper = !r.gone && !r.fresh
 		}
 	}
-	if deeper && v.index() != nil {
-		c := v.tx.Bucket(bucketDelivery).Cursor()
-		for key, record := c.Seek(id.key()); key != nil; key, record = c.Next() {
-			k, ok := parseDeliveryKey(key)
-			if !ok || k.id != id {
-				break
-			}
-			add(deliveryRow{k.index, record})
+	for _, r := range rows {
+		if r == nil {
+			continue
+		}
+		if add(r.deliveries); r.gone || r.fresh {
+			stored = nil
+			break
 		}
 	}
+	add(stored)
 	slices.SortFunc(all, func(a, b deliveryRow) int { return int(a.index) - int(b.index) })
 	return all
 }
 
-// each calls f with the messages from one on, oldest first, until f returns
-// false.
-func (v *view) each(from ID, f func(ID) bool) error {
+// each calls f with the messages from one on, oldest first, and the records of their
+// deliveries, until f returns false. What f is given is used again.
+func (v *view) each(from ID, f func(ID, []deliveryRow) bool) error {
 	return v.eachOf(v.recent(from), from, f)
 }
 
@@ -131,47 +151,84 @@ func (v *view) recent(from ID) []ID {
 
 // eachOf is each for a look that takes many views: it needs not sort what is
 // recent for every one of them. Messages that came later may be left out.
-func (v *view) eachOf(recent []ID, from ID, f func(ID) bool) error {
+func (v *view) eachOf(recent []ID, from ID, f func(ID, []deliveryRow) bool) error {
 	at, _ := slices.BinarySearch(recent, from)
 	recent = recent[at:]
 	tx := v.index()
 	if tx == nil {
 		return v.err
 	}
-	c := tx.Bucket(bucketDelivery).Cursor()
-	stored := nextStored(c, from)
-	for {
-		next := stored
+	stored := storedRows{cursor: tx.Bucket(bucketDelivery).Cursor()}
+	for stored.seek(from); ; {
+		next, records := stored.id, stored.rows
 		if len(recent) > 0 && (next == 0 || recent[0] <= next) {
-			next = recent[0]
-			recent = recent[1:]
+			if recent[0] < next {
+				records = nil
+			}
+			next, recent = recent[0], recent[1:]
 		}
 		if next == 0 {
 			return nil
 		}
-		if next == stored {
-			stored = nextStored(c, stored+1)
-		}
-		if !v.gone(next) && !f(next) {
+		if rows := v.rows(next); !gone(rows) && !f(next, merge(rows, records)) {
 			return nil
 		}
+		if next == stored.id {
+			stored.next()
+		}
+	}
+}
+
+// storedRows goes through the deliveries in the index, message by message.
+type storedRows struct {
+	cursor *bolt.Cursor
+	id     ID            // of the message; 0 when there is no more
+	rows   []deliveryRow // its deliveries
+	key    []byte        // what comes behind them, nil at the end
+	record []byte
+}
+
+// seek goes to the first message from one on.
+func (s *storedRows) seek(from ID) {
+	s.key, s.record = s.cursor.Seek(from.key())
+	s.read(max(from, 1))
+}
+
+// next goes to the next message.
+func (s *storedRows) next() { s.read(s.id + 1) }
+
+// read reads on to the first message from one on. A damaged key that is out of order
+// is passed over: it must not lead back.
+func (s *storedRows) read(from ID) {
+	s.id, s.rows = 0, s.rows[:0]
+	for ; s.key != nil; s.key, s.record = s.cursor.Next() {
+		k, ok := parseDeliveryKey(s.key)
+		if !ok || s.id == 0 && k.id < from {
+			continue
+		}
+		if s.id == 0 {
+			s.id = k.id
+		}
+		if k.id != s.id {
+			return
+		}
+		s.rows = append(s.rows, deliveryRow{k.index, s.record})
 	}
 }
 
 // nextStored returns the first message in the index from one on, 0 when there
-// is none. A damaged key that is out of order is passed over: it must not lead
-// back.
+// is none.
 func nextStored(c *bolt.Cursor, from ID) ID {
-	for key, _ := c.Seek(from.key()); key != nil; key, _ = c.Next() {
-		if k, ok := parseDeliveryKey(key); ok && k.id >= max(from, 1) {
-			return k.id
-		}
-	}
-	return 0
+	s := storedRows{cursor: c}
+	s.seek(from)
+	return s.id
 }
 
-func (v *view) gone(id ID) bool {
-	for _, r := range v.rows(id) {
+func (v *view) gone(id ID) bool { return gone(v.rows(id)) }
+
+// gone reports whether a message has left, as what the overlays know of it says.
+func gone(rows [2]*row) bool {
+	for _, r := range rows {
 		if r != nil {
 			return r.gone
 		}

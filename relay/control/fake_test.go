@@ -48,6 +48,10 @@ type fake struct {
 	imported queue.Imported
 }
 
+func (f *fake) Skim(ctx context.Context, filter queue.Filter, after queue.ID, looks int, _ bool, found func(*queue.Entry) bool) (queue.Scanned, error) {
+	return f.Scan(ctx, filter, after, looks, found)
+}
+
 func (f *fake) Scan(_ context.Context, filter queue.Filter, after queue.ID, looks int, found func(*queue.Entry) bool) (done queue.Scanned, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 // adminQueue is what the socket needs of the queue.
 type adminQueue interface {
 	Scan(ctx context.Context, f queue.Filter, after queue.ID, looks int, found func(*queue.Entry) bool) (queue.Scanned, error)
+	Skim(ctx context.Context, f queue.Filter, after queue.ID, looks int, whole bool, found func(*queue.Entry) bool) (queue.Scanned, error)
 	Newest() queue.ID
 	Show(id queue.ID) (queue.Entry, error)
 	Content(id queue.ID) (io.ReadCloser, error)

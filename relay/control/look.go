@@ -31,12 +31,18 @@ type Counted struct {
 	Unknown []string `json:"unknown,omitempty"`
 }
 
+// skimLooks is how many messages are looked at before a client hears of it.
+const skimLooks = 100_000
+
 // look calls found with everything that a selection selects, and tells how far
-// it has come.
-func (h *handler) look(ctx context.Context, f queue.Filter, item func(any), found func(*queue.Entry)) error {
+// it has come. What found is given, it may not keep; whole says whether it needs to
+// know all of the envelope.
+//
+// It goes on piece by piece, of which each finds out anew what came lately.
+func (h *handler) look(ctx context.Context, f queue.Filter, whole bool, item func(any), found func(*queue.Entry)) error {
 	progress := Progress{Of: h.queue.Stats().Messages}
 	for after, more := queue.ID(0), true; more; {
-		done, err := h.queue.Scan(ctx, f, after, maxLooks, func(e *queue.Entry) bool {
+		done, err := h.queue.Skim(ctx, f, after, skimLooks, whole, func(e *queue.Entry) bool {
 			found(e)
 			return true
 		})
@@ -67,7 +73,7 @@ func (h *handler) count(w http.ResponseWriter, r *http.Request) {
 		if newest := h.queue.Newest(); newest != 0 {
 			sum.UpTo = newest.String()
 		}
-		err := h.look(r.Context(), f, item, sum.add)
+		err := h.look(r.Context(), f, false, item, sum.add)
 		if err == nil {
 			sum.Unknown, err = h.unknown(f.IDs)
 		}
@@ -130,7 +136,7 @@ func (h *handler) sort(w http.ResponseWriter, r *http.Request) {
 	stream(w, func(item func(any)) (any, error) {
 		best := ranking{order: orders[asked.By], reverse: asked.Reverse, limit: asked.Limit, queue: h.queue}
 		sorted := Sorted{Messages: []Message{}}
-		err := h.look(r.Context(), f, item, func(e *queue.Entry) {
+		err := h.look(r.Context(), f, asked.By == "from", item, func(e *queue.Entry) {
 			sorted.Of.add(e)
 			best.add(e)
 		})

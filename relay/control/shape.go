@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"waypost/queue"
@@ -65,11 +66,19 @@ type Reason struct {
 const (
 	defaultGroups = 20
 	maxGroups     = 1000
+
+	// How many names are kept apart: of groups, as many as there are destinations in
+	// a large queue, and of reasons more than anybody has.
+	mostGroups  = 200_000
+	mostReasons = 10_000
 )
 
 // ages are the columns of the table, in minutes: each is twice as long as the
 // one before, as Postfix's qshape has them.
-var ages = []int64{5, 10, 20, 40, 80, 160, 320, 640, 1280}
+var ages = [...]int64{5, 10, 20, 40, 80, 160, 320, 640, 1280}
+
+// byAge is one line of the table; one more column has what is older.
+type byAge [len(ages) + 1]int64
 
 // groupings say what a recipient that waits is counted under.
 var groupings = map[string]func(*queue.Entry, *queue.Delivery, *queue.Recipient) string{
@@ -99,7 +108,7 @@ func (h *handler) shape(w http.ResponseWriter, r *http.Request) {
 	}
 	stream(w, func(item func(any)) (any, error) {
 		s := newShaper(asked.By)
-		err := h.look(r.Context(), f, item, s.add)
+		err := h.look(r.Context(), f, asked.By == "sender", item, s.add)
 		return s.shape(asked.By, asked.Limit), err
 	})
 }
@@ -121,16 +130,20 @@ type shaper struct {
 	by      func(*queue.Entry, *queue.Delivery, *queue.Recipient) string
 	now     time.Time
 	total   Group
-	groups  tops[[]int64]
+	groups  tops[byAge]
 	reasons tops[Reason]
+	name    []byte // used again for each
 }
 
 func newShaper(by string) *shaper {
-	return &shaper{by: groupings[by], now: time.Now(), total: Group{Ages: make([]int64, len(ages)+1)}}
+	return &shaper{
+		by: groupings[by], now: time.Now(), total: Group{Ages: make([]int64, len(ages)+1)},
+		groups: tops[byAge]{most: mostGroups}, reasons: tops[Reason]{most: mostReasons},
+	}
 }
 
 func (s *shaper) add(e *queue.Entry) {
-	column, _ := slices.BinarySearch(ages, int64(s.now.Sub(e.Arrival)/time.Minute)+1)
+	column, _ := slices.BinarySearch(ages[:], int64(s.now.Sub(e.Arrival)/time.Minute)+1)
 	for _, d := range e.Deliveries {
 		for i := range d.Recipients {
 			r := &d.Recipients[i]
@@ -139,16 +152,14 @@ func (s *shaper) add(e *queue.Entry) {
 			}
 			s.total.Recipients++
 			s.total.Ages[column]++
-			group := s.groups.add(s.by(e, d, r))
-			if group.value == nil {
-				group.value = make([]int64, len(ages)+1)
-			}
-			group.value[column]++
+			s.name = append(s.name[:0], s.by(e, d, r)...)
+			s.groups.add(s.name).value[column]++
 			if r.LastAttempt.IsZero() {
 				continue
 			}
-			if reason := s.reasons.add(general(r.Last.Text())); reason.value.ID == "" {
-				reason.value = Reason{Destination: d.Destination, ID: e.ID.String()}
+			s.name = appendGeneral(s.name[:0], r.Last.Text())
+			if reason := s.reasons.add(s.name); reason.value.ID == "" {
+				reason.value = Reason{Destination: strings.Clone(d.Destination), ID: e.ID.String()}
 			}
 		}
 	}
@@ -160,14 +171,14 @@ func (s *shaper) shape(by string, limit int) *Shape {
 		shape.AgeSeconds = append(shape.AgeSeconds, minutes*60)
 	}
 	shape.Rest = Group{Recipients: s.total.Recipients, Ages: slices.Clone(s.total.Ages)}
-	for _, top := range s.groups.most(limit) {
-		shape.Groups = append(shape.Groups, Group{top.name, top.count, top.value})
+	for _, top := range s.groups.first(limit) {
+		shape.Groups = append(shape.Groups, Group{top.name, top.count, top.value[:]})
 		shape.Rest.Recipients -= top.count
 		for i, n := range top.value {
 			shape.Rest.Ages[i] -= n
 		}
 	}
-	for _, top := range s.reasons.most(limit) {
+	for _, top := range s.reasons.first(limit) {
 		top.value.Text, top.value.Recipients = top.name, top.count
 		shape.Reasons = append(shape.Reasons, top.value)
 	}

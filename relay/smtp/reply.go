@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -15,7 +14,11 @@ func (e EnhancedCode) String() string {
 	if e == (EnhancedCode{}) {
 		return ""
 	}
-	return fmt.Sprintf("%d.%d.%d", e[0], e[1], e[2])
+	b := strconv.AppendInt(make([]byte, 0, len("5.123.123")), int64(e[0]), 10)
+	for _, n := range e[1:] {
+		b = strconv.AppendInt(append(b, '.'), int64(n), 10)
+	}
+	return string(b)
 }
 
 // ParseEnhanced takes an enhanced status code off the start of a reply's
@@ -75,14 +78,21 @@ func (r Reply) Status() EnhancedCode {
 // the Diagnostic-Code of reports. Control characters are replaced, so that
 // the text of a stranger can neither end a line nor steer a terminal.
 func (r Reply) String() string {
+	size := len("250 2.0.0")
+	for _, line := range r.Lines {
+		size += len(" ") + len(line)
+	}
 	var b strings.Builder
+	b.Grow(size)
 	b.WriteString(strconv.Itoa(r.Code))
 	for i, line := range r.Lines {
 		if r.Enhanced != (EnhancedCode{}) && i == 0 {
-			b.WriteString(" " + r.Enhanced.String())
+			b.WriteByte(' ')
+			b.WriteString(r.Enhanced.String())
 		}
 		if line != "" {
-			b.WriteString(" " + Printable(line))
+			b.WriteByte(' ')
+			b.WriteString(Printable(line))
 		}
 	}
 	return b.String()
@@ -91,6 +101,13 @@ func (r Reply) String() string {
 // Printable returns s with every control character and every octet that is
 // not UTF-8 replaced by a question mark.
 func Printable(s string) string {
+	plain := true
+	for i := 0; i < len(s) && plain; i++ {
+		plain = ' ' <= s[i] && s[i] <= '~'
+	}
+	if plain {
+		return s // as almost always
+	}
 	return strings.Map(func(r rune) rune {
 		if isControl(r) || r == 0xfffd || (0x202a <= r && r <= 0x202e) || (0x2066 <= r && r <= 0x2069) {
 			return '?'
