@@ -91,7 +91,7 @@ func bit(on bool, flag byte) byte {
 }
 
 func encodeMessage(m *Message) []byte {
-	b := make([]byte, 0, 128+len(m.inline))
+	b := make([]byte, 0, 256+len(m.inline))
 	f := messageFields(m)
 	b = append(b, bit(m.UTF8, flagUTF8)|bit(m.EightBit, flagEightBit)|bit(m.file, flagFile)|flagKeyed|f.flag())
 	b = appendPath(b, m.ReversePath)
