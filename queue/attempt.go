@@ -47,14 +47,8 @@ func (q *Queue) attempt(ctx context.Context, w *worker, c claim) {
 	case d.Destination != to.name:
 		q.sched.done(key, d.Destination, q.hint(d)) // it was rerouted meanwhile
 	case !wanted && q.retry(d.Class).due(d).After(now):
-		// Another hint says when it is due, unless this is that one: when all
-		// were wanted at once, they kept no other, and the clock may have gone
-		// back since this one was due.
-		again := q.hint(d)
-		if c.wanted.IsZero() && c.due < again.item.due {
-			again = nil
-		}
-		q.sched.done(key, to.name, again)
+		// It was put off meanwhile, or all were wanted at once, or the clock was set.
+		q.sched.done(key, to.name, q.hint(d))
 	case d.HoldUntil.After(now):
 		q.sched.done(key, to.name, q.hint(d)) // not even when an operator wants it
 	case d.late(now):

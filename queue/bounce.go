@@ -48,6 +48,7 @@ type settleOne func(m *Message, d *Delivery, selected func(*Recipient) bool) boo
 // settleSelected calls how for every delivery with a selected recipient, and
 // returns how many messages were changed.
 func (q *Queue) settleSelected(f Filter, how settleOne) (changed int, err error) {
+	defer q.sched.tidy()
 	f = q.filter(f)
 	for after, more := ID(0), true; more && err == nil; {
 		var entries []Entry
@@ -75,9 +76,10 @@ func (q *Queue) settleEntry(f Filter, e *Entry, how settleOne) (changed bool) {
 		}
 		m, d, err := q.read(listed.key())
 		if err != nil { // it has left, or whoever attempts it says what is wrong
-			q.sched.done(listed.key(), listed.Destination, q.hint(listed))
+			q.sched.done(listed.key(), listed.Destination, nil)
 			continue
 		}
+		q.sched.supersede(listed.key())
 		selected := func(r *Recipient) bool { return f.matchRecipient(d, r) }
 		if !slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return selected(&r) }) {
 			q.sched.done(d.key(), d.Destination, q.hint(d))

@@ -27,10 +27,11 @@ func (q *Queue) RetryNow(f Filter) (int, error) {
 	if !known {
 		return q.change(f, how)
 	}
+	defer q.sched.tidy()
 	changed := 0
 	for page := range slices.Chunk(waiting, changePage) {
 		f.IDs = page
-		n, err := q.change(f, how)
+		n, err := q.changePages(f, how)
 		if changed += n; err != nil {
 			return changed, err
 		}
@@ -102,6 +103,11 @@ type alter func(d *Delivery, selected func(*Recipient) bool) bool
 
 // change applies a change to every delivery with a selected recipient.
 func (q *Queue) change(f Filter, how alter) (int, error) {
+	defer q.sched.tidy()
+	return q.changePages(f, how)
+}
+
+func (q *Queue) changePages(f Filter, how alter) (int, error) {
 	changed := 0
 	f = q.filter(f)
 	var after ID
@@ -127,6 +133,8 @@ type changed struct {
 }
 
 func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error) {
+	q.changes.Lock()
+	defer q.changes.Unlock()
 	var done changed
 	err := q.commit(func(b *batch) error {
 		for _, e := range entries {
@@ -145,11 +153,8 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 	}
 	wished := map[string]bool{} // one wish for all of them, however soon the first attempt ends
 	for _, d := range done.deliveries {
-		if !d.Held && d.awaitsDeadline() {
-			q.ends.add(d.Deadline, d.key()) // which may have been while it was on hold
-		}
-		if h := q.hint(d); h != nil {
-			q.sched.push(d.Destination, *h)
+		h := q.reviewed(d)
+		if h != nil {
 			wished[d.Destination] = true
 		}
 	}
@@ -157,6 +162,17 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 		q.sched.wakeUp(name)
 	}
 	return done.messages, nil
+}
+
+// reviewed has the schedule know a delivery as it is since it was changed, and
+// returns what that knows. The lock keeps the order of changes.
+func (q *Queue) reviewed(d *Delivery) *hint {
+	if !d.Held && d.awaitsDeadline() {
+		q.ends.add(d.Deadline, d.key()) // which may have been while it was on hold
+	}
+	h := q.hint(d)
+	q.sched.replace(d.key(), d.Destination, h)
+	return h
 }
 
 // changeEntry changes one message as it is now, which may not be as it was

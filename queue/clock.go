@@ -99,29 +99,38 @@ func (q *Queue) clockWasSet() {
 // the queue took the changes.
 func (q *Queue) boundWaits(late []deliveryKey) bool {
 	for page := range slices.Chunk(late, changePage) {
-		var bounded []*Delivery
-		err := q.commit(func(b *batch) error {
-			now := q.now()
-			for _, key := range page {
-				// It may have changed, or left.
-				d, err := decodeDelivery(key, b.delivery(key))
-				if err != nil {
-					continue
-				}
-				if limit, yes := q.tooFar(d, now); yes {
-					d.Next = limit
-					b.put(key, encodeDelivery(d))
-					bounded = append(bounded, d)
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if !q.boundPage(page) {
 			return false
 		}
-		for _, d := range bounded {
-			q.reschedule(d)
+	}
+	return true
+}
+
+func (q *Queue) boundPage(page []deliveryKey) bool {
+	q.changes.Lock()
+	defer q.changes.Unlock()
+	var bounded []*Delivery
+	err := q.commit(func(b *batch) error {
+		now := q.now()
+		for _, key := range page {
+			// It may have changed, or left.
+			d, err := decodeDelivery(key, b.delivery(key))
+			if err != nil {
+				continue
+			}
+			if limit, yes := q.tooFar(d, now); yes {
+				d.Next = limit
+				b.put(key, encodeDelivery(d))
+				bounded = append(bounded, d)
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return false
+	}
+	for _, d := range bounded {
+		q.reviewed(d)
 	}
 	return true
 }

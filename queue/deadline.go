@@ -160,6 +160,9 @@ func (q *Queue) endOf(key deliveryKey) (again time.Duration) {
 		return againBusy
 	}
 	m, d, err := q.read(key) // as it is now that nobody else changes it
+	if err == nil {
+		q.sched.supersede(key)
+	}
 	now := q.now()
 	switch {
 	case err != nil:

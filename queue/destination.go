@@ -203,6 +203,15 @@ func (f *flow) wantAll() {
 	}
 }
 
+// length returns how many hints there are.
+func (f *flow) length() int {
+	n := len(f.items)
+	for _, h := range f.wanted {
+		n += len(h)
+	}
+	return n
+}
+
 // remove takes out what want selects.
 func (f *flow) remove(want func(item) bool) {
 	removed := func(it item) bool {

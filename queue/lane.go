@@ -114,7 +114,6 @@ func (w *worker) leave() {
 // claim is a delivery that a worker has taken.
 type claim struct {
 	key deliveryKey
-	due int64 // as the hint had it, in Unix milliseconds
 	// wanted is when an operator asked for everything at this destination to
 	// be tried; zero when the delivery came by its own time.
 	wanted time.Time
@@ -151,7 +150,11 @@ func (s *schedule) claimFor(w *worker) (claim, bool) {
 			}
 		}
 		h := f.next()
-		c := claim{key: h.item.key(), due: h.item.due}
+		if s.void(h.item) {
+			continue
+		}
+		s.taken(h.item)
+		c := claim{key: h.item.key()}
 		if h.wanted {
 			c.wanted = d.wanted
 		}

@@ -175,6 +175,7 @@ type Queue struct {
 	ids     idSource
 	classes *classes
 	sched   *schedule
+	changes sync.Mutex // held from the commit of a change until the schedule knows it
 	holding sync.Mutex // for as long as a destination's hold changes
 	room    room
 	// scanning holds one token while a scan has its turn, when mail comes in.
@@ -239,6 +240,7 @@ func Open(o Options) (*Queue, error) {
 	}
 	go q.committer()
 	go q.pruneHistory()
+	q.sched.loading = true
 	go q.load(snapshot)
 	go q.maintain()
 	return q, nil
@@ -350,6 +352,7 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 // load schedules what was on disk when the queue was opened.
 func (q *Queue) load(snapshot *bolt.Tx) {
 	defer close(q.loaded)
+	defer q.sched.loaded()
 	// What is wrong ends the process, and who watches Failed says it.
 	_ = q.store.guard(func() error {
 		defer snapshot.Rollback()
@@ -381,11 +384,21 @@ func (q *Queue) loadAll(snapshot *bolt.Tx) {
 		if _, yes := q.tooFar(d, now); yes {
 			late = append(late, k)
 		}
-		q.reschedule(d)
+		q.restore(d)
 	}
 	if len(late) > 0 {
 		q.log.Warn("the clock has gone back since the last run, or long waits were configured then", "deliveries", len(late))
 		q.boundWaits(late)
+	}
+}
+
+// restore schedules what was in the queue when it was opened.
+func (q *Queue) restore(d *Delivery) {
+	if d.awaitsDeadline() {
+		q.ends.add(d.Deadline, d.key())
+	}
+	if h := q.hint(d); h != nil {
+		q.sched.restore(d.Destination, *h)
 	}
 }
 

@@ -54,18 +54,23 @@ type schedule struct {
 	timers       timers
 	inFlight     map[deliveryKey]*missed // nil where nothing was missed
 	held         map[string]*destination
-	fast, slow   *lane
-	started      [standings]int // attempts that started in the slow lane, by standing
-	lines        [standings]line
-	watched      list.List            // of *worker: attempts in order of their start, until slowAfter
-	late         [standings]list.List // of *worker: older ones in the fast lane, and of unproven destinations
-	leaving      [standings]int       // attempts that were put off and have not ended yet
-	idle         list.List            // of *destination: nothing to do there, longest first
-	perDest      int
-	pacer        Pacer // nil admits all
-	stopping     bool
-	wake         chan struct{} // holds one token when something changed
-	now          func() time.Time
+	// superseded has the deliveries that were changed or claimed while they waited,
+	// with the one hint that holds since; the zero item is none.
+	superseded map[deliveryKey]item
+	tidyAt     int  // how many superseded ones have tidy done
+	loading    bool // what was there at the start is coming in
+	fast, slow *lane
+	started    [standings]int // attempts that started in the slow lane, by standing
+	lines      [standings]line
+	watched    list.List            // of *worker: attempts in order of their start, until slowAfter
+	late       [standings]list.List // of *worker: older ones in the fast lane, and of unproven destinations
+	leaving    [standings]int       // attempts that were put off and have not ended yet
+	idle       list.List            // of *destination: nothing to do there, longest first
+	perDest    int
+	pacer      Pacer // nil admits all
+	stopping   bool
+	wake       chan struct{} // holds one token when something changed
+	now        func() time.Time
 }
 
 // slowAfter is how long an attempt may take in the fast lane.
@@ -73,7 +78,7 @@ const slowAfter = 3 * time.Second
 
 func newSchedule(c *classes, workers, slowWorkers, perDest int, now func() time.Time) *schedule {
 	s := &schedule{
-		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]*missed{}, held: map[string]*destination{},
+		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]*missed{}, held: map[string]*destination{}, superseded: map[deliveryKey]item{}, tidyAt: leastSuperseded,
 		fast: newLane(workers, c), slow: newLane(slowWorkers, c), perDest: perDest, wake: make(chan struct{}, 1), now: now,
 	}
 	for i := range s.lines {
@@ -95,6 +100,9 @@ func (s *schedule) pushLocked(name string, h hint) {
 	d := s.destination(name)
 	f := d.flow(h.class, h.priority)
 	f.count(h.item, 1)
+	if _, known := s.superseded[h.item.key()]; known {
+		s.superseded[h.item.key()] = h.item
+	}
 	if h.wanted {
 		f.wanted = append(f.wanted, items{h.item})
 	} else {

@@ -210,9 +210,13 @@ func (s *schedule) pick(d *destination, want func(*class, item) bool) (all []pic
 	for _, f := range d.flows {
 		p := picked{flow: f}
 		f.remove(func(it item) bool {
+			if s.void(it) {
+				return true
+			}
 			if !want(f.class, it) {
 				return false
 			}
+			s.taken(it)
 			p.items = append(p.items, it)
 			return true
 		})
