@@ -112,7 +112,7 @@ func (s *store) beginCompaction() (*compaction, error) {
 		return nil, err
 	}
 	var err error
-	if c.db, err = newIndex(c.file); err != nil {
+	if c.db, err = newIndex(c.file, int64(s.db.AllocSize)); err != nil {
 		return nil, err
 	}
 	c.db.NoSync = true // it has no name yet; it is synced before it gets one
@@ -315,7 +315,6 @@ func (s *store) change(c *compaction) error {
 		s.failed(err)
 		return errors.Join(err, c.db.Close())
 	}
-	c.db.AllocSize = s.db.AllocSize
 	s.mu.Lock()
 	old := s.db
 	s.db = c.db

@@ -46,7 +46,7 @@ func sampleQueue(t testing.TB, n int) (dir string, ids []ID) {
 // readIndex opens an index and reads everything in it and in the journal, as a
 // start and the attempts after it do.
 func readIndex(dir string) (found map[ID]bool, complaints int, err error) {
-	db, err := openIndex(dir)
+	db, err := openIndex(dir, segmentSize)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -38,8 +38,10 @@ const (
 )
 
 // openIndex opens the index, or makes a new one that is complete before it
-// has its name: a crash during the first start leaves nothing half made.
-func openIndex(dir string) (*bolt.DB, error) {
+// has its name: a crash during the first start leaves nothing half made. It grows
+// by as much as a segment of the journal has, which is about what a checkpoint
+// brings in.
+func openIndex(dir string, segment int64) (*bolt.DB, error) {
 	name := filepath.Join(dir, indexName)
 	if err := removeFile(filepath.Join(dir, compactName)); err != nil { // of a compaction that a crash cut off
 		return nil, fmt.Errorf("open queue index: %w", err)
@@ -48,7 +50,7 @@ func openIndex(dir string) (*bolt.DB, error) {
 		if err := mayBeNew(dir); err != nil {
 			return nil, fmt.Errorf("open queue index %s: %w", name, err)
 		}
-		if err := createIndex(dir, name); err != nil {
+		if err := createIndex(dir, name, segment); err != nil {
 			return nil, fmt.Errorf("create queue index: %w", err)
 		}
 	} else if err != nil {
@@ -71,6 +73,7 @@ func openIndex(dir string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open queue index %s: %w", name, err), db.Close())
 	}
+	db.AllocSize = int(segment)
 	return db, nil
 }
 
@@ -130,12 +133,12 @@ func boltOptions() *bolt.Options {
 	}
 }
 
-func createIndex(dir, name string) error {
+func createIndex(dir, name string, segment int64) error {
 	temp := name + ".new"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	db, err := newIndex(temp)
+	db, err := newIndex(temp, segment)
 	if err != nil {
 		return err
 	}
@@ -149,11 +152,12 @@ func createIndex(dir, name string) error {
 }
 
 // newIndex makes an empty index in a file that is not there.
-func newIndex(file string) (*bolt.DB, error) {
+func newIndex(file string, segment int64) (*bolt.DB, error) {
 	db, err := bolt.Open(file, 0o600, boltOptions())
 	if err != nil {
 		return nil, err
 	}
+	db.AllocSize = int(segment)
 	err = db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{bucketMeta, bucketMessage, bucketDelivery, bucketAttempt, bucketTotals} {
 			if _, err := tx.CreateBucket(name); err != nil {

@@ -157,7 +157,7 @@ type believed struct {
 }
 
 func believe(dir string) (b believed, err error) {
-	db, err := openIndex(dir)
+	db, err := openIndex(dir, segmentSize)
 	if err != nil {
 		return b, err
 	}

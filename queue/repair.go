@@ -97,7 +97,7 @@ func (r *repair) rebuild(last uint64) error {
 		return err
 	}
 	var err error
-	if r.db, err = newIndex(temp); err != nil {
+	if r.db, err = newIndex(temp, segmentSize); err != nil {
 		return err
 	}
 	r.db.NoSync = true // it has no name yet; it is synced before it gets one

@@ -62,11 +62,10 @@ func tryOpenStore(dir string, segment int64, on disk, failed func(error), keep H
 	if err := makeDirectory(filepath.Join(dir, journalName)); err != nil {
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
-	db, err := openIndex(dir)
+	db, err := openIndex(dir, segment)
 	if err != nil {
 		return nil, err
 	}
-	db.AllocSize = int(segment) // a checkpoint brings in about as much
 	s := newStore(dir, db, segment, on, failed)
 	if err := s.recover(keep, log); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal in %s: %w", s.journal.dir, err), s.journal.close(), s.history.close(), s.closeIndex())
