@@ -26,6 +26,7 @@ func (q *Queue) work(ctx context.Context, w *worker) {
 // what that is; what the schedule said is only a hint.
 func (q *Queue) attempt(ctx context.Context, w *worker, c claim) {
 	to, key := w.destination, c.key
+	q.opts.turn("attempt", key)
 	m, d, err := q.read(key)
 	switch {
 	case errors.Is(err, ErrUnknown):

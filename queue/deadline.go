@@ -150,6 +150,7 @@ const (
 // endOf settles a delivery whose by-time has ended, or returns when to look at
 // it again. One that is on hold comes back when it is released.
 func (q *Queue) endOf(key deliveryKey) (again time.Duration) {
+	q.opts.turn("deadline", key)
 	_, d, err := q.read(key)
 	switch {
 	case err != nil || d.Held || !d.awaitsDeadline():

@@ -38,11 +38,12 @@ type powerDisk struct {
 	names   map[string]map[string]uint64 // synced names and their inodes, by directory
 	kept    []int                        // descriptors that keep inodes from being used again
 	rest    files                        // what is left; nil as long as there is power
+	gone    func()                       // is called when the power goes
 	refused map[string]int               // calls by name when the power was gone
 }
 
 func newPowerDisk(dir string, seed uint64) *powerDisk {
-	return &powerDisk{dir: dir, random: rand.New(rand.NewPCG(seed, 0)), left: -1, stable: map[uint64][]byte{}, names: map[string]map[string]uint64{}, refused: map[string]int{}}
+	return &powerDisk{dir: dir, random: rand.New(rand.NewPCG(seed, 0)), left: -1, gone: func() {}, stable: map[uint64][]byte{}, names: map[string]map[string]uint64{}, refused: map[string]int{}}
 }
 
 func (p *powerDisk) sync(f *os.File) error { return p.syncData(f) }
@@ -123,6 +124,7 @@ func (p *powerDisk) off() (files, error) {
 // cut finds what is left. The index is read behind the journal: whatever it says to be in it
 // may be missing there, and not the other way round.
 func (p *powerDisk) cut() error {
+	p.gone()
 	rest := files{}
 	for _, sub := range []string{journalName, contentName} {
 		dir := filepath.Join(p.dir, sub)

@@ -128,6 +128,10 @@ type Options struct {
 	segment int64            // of the journal, in octets; 0 means segmentSize
 	disk    disk             // nil is the kernel's
 	now     func() time.Time // what the clock says; nil is time.Now
+	// turn is called before what is due is looked at, by an attempt or at the end of
+	// a by-time, so that a simulation can have one begin after the other; nil does
+	// nothing.
+	turn func(by string, key deliveryKey)
 }
 
 func (o *Options) setDefaults() {
@@ -160,6 +164,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.now == nil {
 		o.now = time.Now
+	}
+	if o.turn == nil {
+		o.turn = func(string, deliveryKey) {}
 	}
 	o.Retry.setDefaults()
 }

@@ -1,16 +1,12 @@
 package queue
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,134 +20,11 @@ import (
 // again.
 //
 // What happens at one moment happens in no order that anybody could repeat. So no
-// two outcomes fall on the same one: what an attempt comes to, and how long it takes
-// to the nanosecond, follow from what is attempted, and not from the order in which
-// somebody asks. Beginnings may fall on one moment, and are noted in the order of
-// their names; so nothing has to wait for a place, which anybody might get. What
-// begins at the moment of a crash may as well not have begun.
-
-// fate is the world of such a run.
-type fate struct {
-	seed uint64
-	modelWorld
-
-	trace     []happening
-	inFlight  map[string]int       // attempts by name
-	ended     map[string]time.Time // when the last one did
-	delivered map[string]int       // by name and recipient
-	reported  map[string]bool      // the same, as failures
-	excused   map[string]int       // attempts that a crash may have left without a trace
-}
-
-// happening is what happened at one moment.
-type happening struct {
-	at   time.Time
-	kind string
-	what string
-}
-
-// note adds to the trace. The caller holds the lock.
-func (f *fate) note(kind, format string, args ...any) {
-	f.trace = append(f.trace, happening{time.Now(), kind, fmt.Sprintf(format, args...)})
-}
-
-// text is the trace.
-func (f *fate) text() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	slices.SortStableFunc(f.trace, func(a, b happening) int {
-		return cmp.Or(a.at.Compare(b.at), strings.Compare(a.kind, b.kind), strings.Compare(a.what, b.what))
-	})
-	crashes := map[time.Time]bool{}
-	for _, h := range f.trace {
-		crashes[h.at] = crashes[h.at] || h.kind == "crash"
-	}
-	var b strings.Builder
-	for _, h := range f.trace {
-		if h.kind != "attempt" || !crashes[h.at] {
-			fmt.Fprintf(&b, "%s %s: %s\n", h.at.UTC().Format("02 15:04:05.000000000"), h.kind, h.what)
-		}
-	}
-	return b.String()
-}
-
-// draw returns a source that depends on what it is for, and on nothing else.
-func (f *fate) draw(what string) *rand.Rand {
-	h := fnv.New64a()
-	_, _ = io.WriteString(h, what)
-	return rand.New(rand.NewPCG(f.seed, h.Sum64()))
-}
-
-// Deliver makes an attempt. Its time and its outcome follow from its name.
-func (f *fate) Deliver(ctx context.Context, m *Message, d *Delivery) Outcome {
-	name, err := nameOf(m)
-	f.mu.Lock()
-	f.broken = errors.Join(f.broken, err)
-	name = fmt.Sprintf("%s/%d", name, d.Index)
-	f.inFlight[name]++
-	f.note("attempt", "%s at %s, number %d", name, d.Destination, d.Attempts+1)
-	f.mu.Unlock()
-
-	random := f.draw(fmt.Sprint(name, d.Attempts, f.ahead.Load()))
-	took := []time.Duration{time.Millisecond, 200 * time.Millisecond, 2 * time.Second, 40 * time.Second}[random.IntN(4)]
-	took += time.Duration(random.Int64N(int64(took))) + time.Duration(random.Int64N(1e6))
-	hours := f.now().Unix() / 7200
-	away := f.draw(fmt.Sprint(d.Destination, hours)).IntN(4) == 0 // for two hours
-	if !away {
-		Reached(ctx)
-	}
-	rest(ctx, took)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.inFlight[name]--
-	f.ended[name] = time.Now()
-	out := Outcome{Unreachable: away, Interrupted: ctx.Err() != nil}
-	for i := range d.Recipients {
-		if r := &d.Recipients[i]; r.State.Open() {
-			result := Result{State: Deferred, Reason: "later"}
-			switch n := random.IntN(8); {
-			case away || out.Interrupted || n < 4:
-			case n < 7:
-				result.State = Delivered
-				f.delivered[name+" "+r.Path.Local]++
-			default:
-				result.State = Failed
-			}
-			out.Results = append(out.Results, result)
-		}
-	}
-	if random.IntN(8) == 0 {
-		out.RetryAfter = 5*time.Minute + time.Duration(random.Int64N(1e9))
-	}
-	if !out.Interrupted {
-		f.note("outcome", "%s: unreachable %v, %v", name, out.Unreachable, out.Results)
-	}
-	return out
-}
-
-// Compose writes the name of a report, which says what it reports on.
-func (f *fate) Compose(out io.Writer, r Report) (bool, bool, error) {
-	of, err := nameOf(r.Message)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	text := fmt.Sprintf("%s of %s", r.Kind, of)
-	for i := range r.Recipients {
-		text += " " + r.Recipients[i].Path.Local
-		if r.Kind == ReportFailure {
-			f.reported[fmt.Sprintf("%s %s", of, r.Recipients[i].Path.Local)] = true
-		}
-	}
-	f.note("report", "%s", text)
-	_, werr := io.WriteString(out, text)
-	return false, false, errors.Join(err, werr)
-}
-
-// nameOf is the first line of a content.
-func nameOf(m *Message) (string, error) {
-	text, err := readContent(m)
-	name, _, _ := strings.Cut(text, "\n")
-	return name, err
-}
+// two things happen at the same one. The driver does nothing before the queue has
+// done all that there was to do; what is due together begins one after the other, in
+// an order that the number decides; and what an attempt comes to, and how long it
+// takes to the nanosecond, follow from what is attempted. Of a process whose power is
+// gone the world sees no more.
 
 // replayed is one such run.
 type replayed struct {
@@ -167,12 +40,13 @@ type replayed struct {
 
 func rerun(t *testing.T, seed uint64) (trace string) {
 	f := &fate{
-		seed: seed, inFlight: map[string]int{}, ended: map[string]time.Time{}, delivered: map[string]int{}, reported: map[string]bool{}, excused: map[string]int{},
+		seed: seed, ended: map[string]time.Time{}, delivered: map[string]int{}, failed: map[string]bool{}, reports: map[string]ID{}, excused: map[string]int{},
 	}
 	synctest.Test(t, func(t *testing.T) {
 		r := &replayed{T: t, fate: f, random: f.draw("driver"), sent: map[string][]string{}}
 		r.open(files{})
 		for range 12 {
+			synctest.Wait()
 			[]func(){r.send, r.send, r.send, r.sleep, r.sleep, r.powerCut, r.powerCutAtWork, r.restart, r.holdSome}[r.random.IntN(9)]()
 		}
 		r.finish()
@@ -197,8 +71,10 @@ func (r *replayed) open(f files) {
 }
 
 func (r *replayed) run() {
+	world := &life{fate: r.fate}
+	r.disk.gone = world.end
 	q, err := Open(Options{
-		Dir: r.disk.dir, Deliverer: r.fate, Router: r.fate, Reporter: r.fate, segment: 8192, disk: r.disk, now: r.now,
+		Dir: r.disk.dir, Deliverer: world, Router: world, Reporter: world, segment: 8192, disk: r.disk, now: r.now, turn: r.turn,
 		Retry:   RetryPolicy{Lifetime: 24 * time.Hour, WarnAfter: 4 * time.Hour},
 		Classes: []Class{{Name: "bulk", Rank: -1}}, PerDestination: 100,
 		Rand: func() float64 { return 0 },
@@ -207,7 +83,31 @@ func (r *replayed) run() {
 		r.Fatalf("seed %d: %v", r.seed, err)
 	}
 	<-q.loaded
-	r.queue, r.stop = q, running(r.T, q)
+	r.queue = q
+	r.reportsThere()
+	r.stop = running(r.T, q)
+}
+
+// reportsThere finds the reports that a crash has left.
+func (r *replayed) reportsThere() {
+	entries, _, err := r.queue.List(Filter{}, 0, 10_000)
+	if err != nil {
+		r.Fatalf("seed %d: %v", r.seed, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range entries {
+		if entries[i].ReportOn == 0 {
+			continue
+		}
+		content, err := r.queue.Content(entries[i].ID)
+		if err != nil {
+			r.Fatalf("seed %d: %v", r.seed, err)
+		}
+		report, err := io.ReadAll(content)
+		r.broken = errors.Join(r.broken, err, content.Close())
+		r.told(entries[i].ID, string(report))
+	}
 }
 
 // send takes some messages, each at a moment of its own.
@@ -272,47 +172,34 @@ func (r *replayed) holdSome() {
 	}
 }
 
-// crashed notes which attempts may have left no trace.
-func (r *replayed) crashed(what string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.note("crash", "%s", what)
-	for name := range namesOf(r.inFlight, r.ended) {
-		if r.inFlight[name] > 0 || r.ended[name].Equal(time.Now()) {
-			r.excused[name]++
-		}
-	}
-}
-
-func namesOf(a map[string]int, b map[string]time.Time) map[string]bool {
-	all := map[string]bool{}
-	for name := range a {
-		all[name] = true
-	}
-	for name := range b {
-		all[name] = true
-	}
-	return all
-}
-
-// powerCut lets the power go at a moment when nothing is written, in the middle of
-// attempts.
-func (r *replayed) powerCut() {
-	synctest.Wait()
+// crash goes on with what is on the disk when the power is gone. The attempt that
+// ended at that moment may have left no trace.
+func (r *replayed) crash(what string) {
 	left, err := r.disk.off()
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.crashed("power cut")
+	r.mu.Lock()
+	r.note("crash", "%s", what)
+	for name, at := range r.ended {
+		if at.Equal(time.Now()) {
+			r.excused[name]++
+		}
+	}
+	r.mu.Unlock()
+	r.queue.fail(errPower)
 	r.stop()
 	r.setClock()
 	r.open(left)
 }
 
+// powerCut lets the power go at a moment when nothing is written, in the middle of
+// attempts.
+func (r *replayed) powerCut() { r.crash("power cut") }
+
 // powerCutAtWork lets it go at one of the next syncs: of a message that comes, or of
 // whatever is written next.
 func (r *replayed) powerCutAtWork() {
-	synctest.Wait()
 	if r.random.IntN(2) == 0 {
 		more, syncs := 0, 0
 		if r.random.IntN(2) == 0 {
@@ -331,19 +218,11 @@ func (r *replayed) powerCutAtWork() {
 		r.disk.goAt(-1)
 		return // nothing was written
 	}
-	left, err := r.disk.off()
-	if err != nil {
-		r.Fatal(err)
-	}
-	r.crashed("power cut at work")
-	r.stop()
-	r.setClock()
-	r.open(left)
+	r.crash("power cut at work")
 }
 
 // restart stops the queue and starts it again.
 func (r *replayed) restart() {
-	synctest.Wait()
 	r.stop()
 	r.mu.Lock()
 	r.note("stop", "")
@@ -374,7 +253,7 @@ func (r *replayed) finish() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.broken != nil {
-		r.Errorf("seed %d: a content: %v", r.seed, r.broken)
+		r.Errorf("seed %d: %v", r.seed, r.broken)
 	}
 	arrived := map[string]int{}
 	for name, n := range r.delivered {
@@ -387,7 +266,7 @@ func (r *replayed) finish() {
 	}
 	for name, locals := range r.sent {
 		for _, local := range locals {
-			if key := name + " " + local; arrived[key] == 0 && !r.reported[key] {
+			if key := name + " " + local; arrived[key] == 0 && !r.failed[key] {
 				r.Errorf("seed %d: %s was acknowledged, and neither delivered nor reported on", r.seed, key)
 			}
 		}
@@ -395,18 +274,10 @@ func (r *replayed) finish() {
 }
 
 // whatever next hops, the disk, the power and the clock do, each recipient
-// comes to an end that its sender hears of, and what a number decides happens again
-// in the same way. WAYPOST_TEST_SEEDS says how many runs to make, from
-// WAYPOST_TEST_SEED on; of one alone the trace is printed.
+// comes to an end that its sender hears of, once. WAYPOST_TEST_SEEDS says how many
+// runs to make, from WAYPOST_TEST_SEED on; of one alone the trace is printed.
 func TestSeeds(t *testing.T) {
-	seeds, first := 10, rand.Uint64N(1<<40)
-	if s := os.Getenv("WAYPOST_TEST_SEEDS"); s != "" {
-		seeds = mustNumber(t, s)
-	}
-	if s := os.Getenv("WAYPOST_TEST_SEED"); s != "" {
-		first = uint64(mustNumber(t, s))
-	}
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	first, seeds := seedsFor(t, 10)
 	for i := range seeds {
 		seed := first + uint64(i)
 		if trace := rerun(t, seed); t.Failed() || seeds == 1 {
@@ -417,6 +288,39 @@ func TestSeeds(t *testing.T) {
 		}
 	}
 	t.Logf("%d seeds from %d on", seeds, first)
+}
+
+// the same number gives the same run, to the nanosecond, on however many
+// processors.
+func TestSeedsReplay(t *testing.T) {
+	first, seeds := seedsFor(t, 3)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for i := range seeds {
+		seed, traces := first+uint64(i), map[string]int{}
+		for _, processors := range []int{1, 2, 4} {
+			runtime.GOMAXPROCS(processors)
+			traces[rerun(t, seed)] = processors
+		}
+		if len(traces) == 1 {
+			continue
+		}
+		for trace, processors := range traces {
+			t.Logf("trace of seed %d with %d processors:\n%s", seed, processors, trace)
+		}
+		t.Fatalf("seed %d ran in %d ways", seed, len(traces))
+	}
+}
+
+// seedsFor returns the first number of some runs, and how many to make.
+func seedsFor(t *testing.T, usually int) (first uint64, seeds int) {
+	first, seeds = rand.Uint64N(1<<40), usually
+	if s := os.Getenv("WAYPOST_TEST_SEEDS"); s != "" {
+		seeds = mustNumber(t, s)
+	}
+	if s := os.Getenv("WAYPOST_TEST_SEED"); s != "" {
+		first = uint64(mustNumber(t, s))
+	}
+	return first, seeds
 }
 
 func mustNumber(t *testing.T, s string) int {
