@@ -277,8 +277,9 @@ type Outcome struct {
 	// at all, or for the first interval of the retry policy where the destination
 	// is Unreachable.
 	Pause time.Duration
-	// Waits says that no attempt was made, because a limit is reached: nothing
-	// else counts, and it is made once the Pacer admits it.
+	// Waits says that no attempt was made, because a limit is reached or the
+	// recipients go different ways now: nothing else counts, and it is made once
+	// the Pacer admits it.
 	Waits bool
 	// Interrupted says that the attempt was cut short because waypost stops.
 	// What was deferred by it counts as not attempted.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"waypost/queue"
@@ -63,6 +64,15 @@ func newAttempt(o *Outbound, m *queue.Message, d *queue.Delivery) *attempt {
 	a.route = a.routing.lookup(&m.Envelope, a.open[0])
 	a.lot, a.name = lotOf(a.route, &m.Envelope), a.route.Name(a.open[0].Path)
 	return a
+}
+
+// together reports whether all recipients go the way of the first one: routes may
+// have changed since the queue saw to that, which does so again before the next
+// attempt.
+func (a *attempt) together() bool {
+	return !slices.ContainsFunc(a.open[1:], func(r *queue.Recipient) bool {
+		return a.routing.lookup(&a.message.Envelope, r).Name(r.Path) != a.name
+	})
 }
 
 // run makes the attempt. Every way out of it has a result for each recipient.

@@ -206,5 +206,8 @@ func (o *Outbound) Deliver(ctx context.Context, m *queue.Message, d *queue.Deliv
 	a := newAttempt(o, m, d)
 	a.kept = true
 	a.pass, _ = queue.PassOf(ctx).(*pace.Pass)
+	if !a.together() {
+		return queue.Outcome{Results: a.results, Waits: true}
+	}
 	return a.run(ctx)
 }
