@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +59,7 @@ func (h *handler) follow(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stream(w, func(item func(any)) (any, error) {
-		f := &follower{handler: h, key: asked.Key, ids: map[string]struct{}{}, soon: map[queue.ID]int{}, item: item}
+		f := &follower{handler: h, key: asked.Key, ids: map[string]bool{}, soon: map[queue.ID]int{}, item: item}
 		watcher := h.log.Watch(slog.LevelInfo, followBuffer, func(r *tap.Record) bool { return r.Text("queue_id") != "" })
 		defer watcher.Stop()
 		return struct{}{}, f.run(r.Context(), watcher)
@@ -70,9 +71,9 @@ type follower struct {
 	*handler
 	key  string
 	item func(any)
-	ids  map[string]struct{} // of messages that go by the key
-	last []string            // the same, in the order in which they came
-	soon map[queue.ID]int    // those that may have left since, and for how many pulses they are looked for
+	ids  map[string]bool  // of messages that go by the key, and whether it was told that they have left
+	last []string         // the same, in the order in which they came
+	soon map[queue.ID]int // those that may have left since, and for how many pulses they are looked for
 }
 
 func (f *follower) run(ctx context.Context, watcher *tap.Watcher) error {
@@ -103,17 +104,21 @@ func (f *follower) run(ctx context.Context, watcher *tap.Watcher) error {
 			if single != 0 {
 				f.soon[single] = again
 			}
-			if left, err := f.look(single); err != nil || left {
+			gone, err := f.look()
+			if err != nil {
+				return err
+			}
+			// What the log has of them was written before they left.
+			for range len(watcher.Lines) {
+				if err := f.line(<-watcher.Lines, begun); err != nil {
+					return err
+				}
+			}
+			if err := f.bye(gone); err != nil || slices.Contains(gone, single) {
 				return err
 			}
 		case line := <-watcher.Lines:
-			if line.Missed > 0 {
-				f.item(Followed{Missed: line.Missed})
-			}
-			if line.Time.Before(begun) {
-				continue
-			}
-			if left, err := f.line(&line); err != nil || left && single != 0 {
+			if err := f.line(line, begun); err != nil {
 				return err
 			}
 		}
@@ -130,68 +135,80 @@ func (f *follower) tell(s *queue.Story) {
 }
 
 func (f *follower) add(id string) {
-	f.ids[id] = struct{}{}
+	f.ids[id] = false
 	if f.last = append(f.last, id); len(f.last) > maxFollowed {
 		delete(f.ids, f.last[0])
 		f.last = f.last[1:]
 	}
 }
 
-// line looks at a line of the log, and reports whether the message of it, which
-// is followed, has left.
-func (f *follower) line(l *tap.Line) (left bool, err error) {
+// line tells of a line of the log, if it is about a message that is followed.
+func (f *follower) line(l tap.Line, begun time.Time) error {
+	if l.Missed > 0 {
+		f.item(Followed{Missed: l.Missed})
+	}
+	if l.Time.Before(begun) {
+		return nil
+	}
 	var said struct {
 		ID    string `json:"queue_id"`
 		Reply string `json:"reply"`
 	}
 	if err := json.Unmarshal(l.JSON, &said); err != nil {
-		return false, err
+		return err
 	}
 	id, err := queue.ParseID(said.ID)
 	if err != nil {
-		return false, nil
+		return nil
 	}
-	if _, known := f.ids[said.ID]; !known {
+	left, known := f.ids[said.ID]
+	if !known {
 		if !f.meant(id, l.Message, said.Reply) {
-			return false, nil
+			return nil
 		}
 		f.add(said.ID)
 	}
 	f.item(Followed{Event: l.JSON})
-	if left, err = f.left(id); !left {
+	if !left {
 		f.soon[id] = again
 	}
-	return left, err
+	return nil
 }
 
-// look looks for messages that may have left, and reports whether one of them
-// has.
-func (f *follower) look(one queue.ID) (gone bool, err error) {
+// look returns the messages that have left since.
+func (f *follower) look() (gone []queue.ID, err error) {
 	for id := range f.soon {
-		left, err := f.left(id)
-		if err != nil {
-			return false, err
+		_, err := f.queue.Show(id)
+		if err != nil && !errors.Is(err, queue.ErrUnknown) {
+			return nil, err
 		}
-		gone = gone || left && id == one
-		if f.soon[id]--; f.soon[id] <= 0 {
+		if err != nil {
+			gone = append(gone, id)
+		}
+		if f.soon[id]--; err != nil || f.soon[id] <= 0 {
 			delete(f.soon, id)
 		}
 	}
+	slices.Sort(gone)
 	return gone, nil
 }
 
-// left reports whether a message has left, and tells its story then.
-func (f *follower) left(id queue.ID) (bool, error) {
-	if _, err := f.queue.Show(id); !errors.Is(err, queue.ErrUnknown) {
-		return false, err
+// bye tells the stories of messages that have left.
+func (f *follower) bye(gone []queue.ID) error {
+	for _, id := range gone {
+		stories, _, err := f.queue.Trace(id.String(), 1)
+		if err != nil {
+			return err
+		}
+		if len(stories) == 1 && !stories[0].Left.IsZero() {
+			f.tell(&stories[0])
+		}
+		if _, known := f.ids[id.String()]; known {
+			f.ids[id.String()] = true
+		}
+		delete(f.soon, id)
 	}
-	delete(f.soon, id)
-	stories, _, err := f.queue.Trace(id.String(), 1)
-	if err == nil && len(stories) == 1 && !stories[0].Left.IsZero() {
-		f.tell(&stories[0])
-	}
-	delete(f.ids, id.String())
-	return true, err
+	return nil
 }
 
 // meant reports whether a message that is new here goes by the key.

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
@@ -36,24 +35,36 @@ func (l *leaving) Trace(string, int) ([]queue.Story, bool, error) {
 	return []queue.Story{s}, false, nil
 }
 
-// A message leaves some time after the log has told of its delivery. That it has
-// is told once, whether it is followed by its queue ID or by another key.
+// A message leaves some time after the log has told of its delivery, or before
+// that is read. Every line is told, and then once that it has left, whether it is
+// followed by its queue ID or by another key.
 func TestLeavingIsTold(t *testing.T) {
-	for _, byID := range []bool{false, true} {
-		t.Run(fmt.Sprintf("by its ID: %v", byID), func(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		after time.Duration // it leaves, from the beginning on
+		byID  bool
+	}{
+		{"late", 20 * time.Second, false},
+		{"late, by its ID", 20 * time.Second, true},
+		{"before the log is read", time.Second / 2, false},
+		{"before the log is read, by its ID", time.Second / 2, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := &leaving{fake: &fake{}, at: time.Now().Add(20 * time.Second)} // a slow disk
+				f := &leaving{fake: &fake{}, at: time.Now().Add(test.after)}
 				f.fill(1)
 				f.entries[0].ReversePath = smtp.Path{Local: "s", Domain: "a.test"}
 				key, id := "s@a.test", f.entries[0].ID.String()
-				if byID {
+				if test.byID {
 					key = id
 				}
 				log := tap.New(slog.DiscardHandler)
 				var told []string
-				follower := &follower{handler: &handler{queue: f}, key: key, ids: map[string]struct{}{}, soon: map[queue.ID]int{}, item: func(v any) {
+				follower := &follower{handler: &handler{queue: f}, key: key, ids: map[string]bool{}, soon: map[queue.ID]int{}, item: func(v any) {
 					switch one := v.(Followed); {
 					case one.Begun:
+						slog.New(log).Info("delivery", "queue_id", id, "status", "deferred")
+						time.Sleep(time.Second)
 						slog.New(log).Info("delivery", "queue_id", id, "status", "sent")
 					case one.Story != nil && one.Story.Left != nil:
 						told = append(told, "left")
@@ -68,10 +79,10 @@ func TestLeavingIsTold(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				err := follower.run(ctx, watcher)
-				if byID && err != nil || !byID && !errors.Is(err, context.DeadlineExceeded) {
+				if test.byID && err != nil || !test.byID && !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("it ends with %v", err)
 				}
-				if want := []string{"story", "event", "left"}; !slices.Equal(told, want) {
+				if want := []string{"story", "event", "event", "left"}; !slices.Equal(told, want) {
 					t.Errorf("told %q, want %q", told, want)
 				}
 			})
