@@ -139,12 +139,13 @@ func (s *schedule) take(w *worker) (claim, bool) {
 }
 
 // claimFor begins the flight of the next delivery that is due at a worker's
-// destination.
+// destination: of its own flow, as long as the others there get places, too, and else
+// of the one whose turn it is.
 func (s *schedule) claimFor(w *worker) (claim, bool) {
 	now := s.nowMillis()
 	for d := w.destination; ; {
 		f := w.flow
-		if d.workers+d.lined >= s.limit(d) || !f.ready(now) {
+		if d.waits || d.workers+d.lined >= s.limit(d) || !f.ready(now) {
 			if f = d.choose(now, true); f == nil {
 				return claim{}, false
 			}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ type pacedWorld struct {
 	world
 	mu      sync.Mutex
 	passes  int
+	keep    bool // each pass is for any number of attempts
 	line    []string
 	again   func(string) bool
 	ended   int
@@ -29,7 +31,7 @@ func (w *pacedWorld) Admit(name string, again func(string) bool) (Pass, bool) {
 		return nil, false
 	}
 	w.passes--
-	return &onePass{w: w}, true
+	return &onePass{w: w, again: w.keep}, true
 }
 
 func (w *pacedWorld) Why(name string) string { return "limit reached for " + name }
@@ -45,19 +47,22 @@ func (w *pacedWorld) give(n int) {
 	}
 }
 
-// onePass is for one attempt.
+// onePass is for one attempt, or for as many as there are.
 type onePass struct {
-	w    *pacedWorld
-	once sync.Once
+	w     *pacedWorld
+	again bool
+	once  sync.Once
 }
 
-func (p *onePass) Again() bool { return false }
+func (p *onePass) Again() bool { return p.again }
 
 func (p *onePass) End() {
 	p.once.Do(func() {
 		p.w.mu.Lock()
 		defer p.w.mu.Unlock()
-		p.w.ended++
+		if p.w.ended++; p.again {
+			go p.w.give(1) // from another goroutine, as Pacer says
+		}
 	})
 }
 
@@ -156,6 +161,38 @@ func TestAttemptThatWaits(t *testing.T) {
 		synctest.Wait()
 		if e, err = q.Show(id); err != nil || e.Deliveries[0].Attempts != 1 {
 			t.Errorf("%d attempts noted, %v", e.Deliveries[0].Attempts, err)
+		}
+	})
+}
+
+// Where a destination gets no more passes, the ones that it has go to what is urgent
+// before they go on with what they began with.
+func TestPassGoesToHigherClass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &pacedWorld{passes: 2, keep: true}
+		var served []string
+		w.answer = func(m *Message, d *Delivery) Outcome {
+			time.Sleep(time.Second)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			served = append(served, fmt.Sprint(m.Class, m.Priority))
+			return all(d, Result{State: Delivered, Reported: true})
+		}
+		q := open(t, &w.world, func(o *Options) {
+			o.Deliverer, o.Classes = w, []Class{{Name: "bulk", Rank: -10}, {Name: "otp", Rank: 10}}
+		})
+		fill(t, q, 100, "bulk", 0, 1)
+		stop := running(t, q)
+		time.Sleep(10*time.Second + 500*time.Millisecond)
+		fill(t, q, 1, "bulk", 5, 1)
+		fill(t, q, 1, "otp", 0, 1)
+		time.Sleep(2 * time.Second)
+		stop()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		// Two were under way, and the next two are these.
+		if len(served) < 24 || !slices.Contains(served[22:24], "otp0") || !slices.Contains(served[22:24], "bulk5") {
+			t.Errorf("served, in order: %v", served)
 		}
 	})
 }
