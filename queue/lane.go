@@ -151,7 +151,7 @@ func (s *schedule) claimFor(w *worker) (claim, bool) {
 			}
 		}
 		h := f.next()
-		if s.void(h.item) {
+		if s.void(f, h.item) {
 			continue
 		}
 		s.taken(h.item)

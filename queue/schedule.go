@@ -55,8 +55,8 @@ type schedule struct {
 	inFlight     map[deliveryKey]*missed // nil where nothing was missed
 	held         map[string]*destination
 	// superseded has the deliveries that were changed or claimed while they waited,
-	// with the one hint that holds since; the zero item is none.
-	superseded map[deliveryKey]item
+	// with the one hint that holds since.
+	superseded map[deliveryKey]holding
 	tidyAt     int  // how many superseded ones have tidy done
 	loading    bool // what was there at the start is coming in
 	fast, slow *lane
@@ -78,7 +78,7 @@ const slowAfter = 3 * time.Second
 
 func newSchedule(c *classes, workers, slowWorkers, perDest int, now func() time.Time) *schedule {
 	s := &schedule{
-		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]*missed{}, held: map[string]*destination{}, superseded: map[deliveryKey]item{}, tidyAt: leastSuperseded,
+		classes: c, destinations: map[string]*destination{}, inFlight: map[deliveryKey]*missed{}, held: map[string]*destination{}, superseded: map[deliveryKey]holding{}, tidyAt: leastSuperseded,
 		fast: newLane(workers, c), slow: newLane(slowWorkers, c), perDest: perDest, wake: make(chan struct{}, 1), now: now,
 	}
 	for i := range s.lines {
@@ -101,7 +101,7 @@ func (s *schedule) pushLocked(name string, h hint) {
 	f := d.flow(h.class, h.priority)
 	f.count(h.item, 1)
 	if _, known := s.superseded[h.item.key()]; known {
-		s.superseded[h.item.key()] = h.item
+		s.superseded[h.item.key()] = holding{f, h.item}
 	}
 	if h.wanted {
 		f.wanted = append(f.wanted, items{h.item})

@@ -210,7 +210,7 @@ func (s *schedule) pick(d *destination, want func(*class, item) bool) (all []pic
 	for _, f := range d.flows {
 		p := picked{flow: f}
 		f.remove(func(it item) bool {
-			if s.void(it) {
+			if s.void(f, it) {
 				return true
 			}
 			if !want(f.class, it) {

@@ -1,5 +1,12 @@
 package queue
 
+// holding is the one hint that holds for a delivery, and where; the zero value is
+// none.
+type holding struct {
+	flow *flow
+	item item
+}
+
 // leastSuperseded is how many hints may have to be dropped before they are looked
 // for, however few there are.
 const leastSuperseded = 1000
@@ -15,10 +22,10 @@ func (s *schedule) supersede(key deliveryKey) {
 }
 
 func (s *schedule) supersedeLocked(key deliveryKey) {
-	s.superseded[key] = item{}
+	s.superseded[key] = holding{}
 	if len(s.superseded) > s.tidyAt {
 		s.tidyLocked()
-		s.superseded[key] = item{}
+		s.superseded[key] = holding{}
 	}
 }
 
@@ -32,16 +39,16 @@ func (s *schedule) replace(key deliveryKey, name string, h *hint) {
 	}
 }
 
-// void reports whether a hint does not hold any more.
-func (s *schedule) void(it item) bool {
+// void reports whether a hint of f does not hold any more.
+func (s *schedule) void(f *flow, it item) bool {
 	holds, known := s.superseded[it.key()]
-	return known && holds != it
+	return known && holds != holding{f, it}
 }
 
 // taken notes that a hint is not waiting any more. Others that are the same are void.
 func (s *schedule) taken(it item) {
 	if _, known := s.superseded[it.key()]; known {
-		s.superseded[it.key()] = item{}
+		s.superseded[it.key()] = holding{}
 	}
 }
 
@@ -62,7 +69,7 @@ func (s *schedule) tidyLocked() {
 		for _, f := range d.flows {
 			before += f.length()
 			f.remove(func(it item) bool {
-				if s.void(it) {
+				if s.void(f, it) {
 					return true
 				}
 				s.taken(it) // of several that are the same one is enough
@@ -76,7 +83,7 @@ func (s *schedule) tidyLocked() {
 	}
 	clear(s.superseded)
 	if s.tidyAt > 4*leastSuperseded { // it was large, and a cleared map keeps its size
-		s.superseded = map[deliveryKey]item{}
+		s.superseded = map[deliveryKey]holding{}
 	}
 	// So each hint is looked at a few times for each that is superseded.
 	s.tidyAt = max(leastSuperseded, left/4)

@@ -112,3 +112,35 @@ func TestChangeDuringAnAttempt(t *testing.T) {
 		})
 	}
 }
+
+// What is rerouted in the moment in which it came has the same hint at its new next
+// hop as it had at the old one, which is dead.
+func TestRerouteInTheSameMoment(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.answer = func(_ *Message, d *Delivery) Outcome {
+			if d.Destination == "hub.test" {
+				return all(d, Result{State: Delivered})
+			}
+			return refused(d)
+		}
+		q := open(t, w, nil)
+		defer running(t, q)()
+		const domains = 20 // for the order in which destinations are looked at is not known
+		for _, local := range []string{"first", "second"} {
+			for i := range domains {
+				enqueue(t, q, "s@a.test", "x\r\n", fmt.Sprintf("%s@d%d.test", local, i))
+			}
+			synctest.Wait()
+		}
+		w.mu.Lock()
+		w.route = func(*Recipient) string { return "hub.test" }
+		w.mu.Unlock()
+		if n, err := q.Reroute(Filter{}); err != nil || n != 2*domains {
+			t.Fatalf("%d rerouted, %v", n, err)
+		}
+		synctest.Wait()
+		if s := q.Stats(); s.Messages != 0 {
+			t.Errorf("left: %+v", s)
+		}
+	})
+}
