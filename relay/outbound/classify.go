@@ -43,7 +43,7 @@ func failureOf(host string, err error) failure {
 	if r, ok := errors.AsType[refusal](err); ok {
 		return failureOfReply(host, r.reply)
 	}
-	f := failure{host: host, reason: err.Error(), status: smtp.EnhancedCode{4, 4, 1}}
+	f := failure{host: host, reason: shortened(err.Error()), status: smtp.EnhancedCode{4, 4, 1}}
 	if tlspolicy.IsSecurity(err) {
 		// X.7.5 (RFC 3463 §3.8) is for what cryptography does not confirm.
 		f.status = smtp.EnhancedCode{4, 7, 5}
@@ -66,6 +66,17 @@ func failureOf(host string, err error) failure {
 		f.status = smtp.EnhancedCode{4, 3, 0}
 	}
 	return f
+}
+
+// maxReason bounds what is kept of an error, in octets. Strangers have a part in
+// some: the names in a certificate stand in the error that none of them is right.
+const maxReason = 2 << 10
+
+func shortened(reason string) string {
+	if len(reason) <= maxReason {
+		return reason
+	}
+	return reason[:maxReason] + " [shortened]"
 }
 
 // never makes a failure permanent where a host greeted with 521, by which it says

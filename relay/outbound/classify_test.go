@@ -136,3 +136,11 @@ func TestAllowPrivate(t *testing.T) {
 	}
 	want(t, failureOf("", err).result(), queue.Failed, "5.4.4", "mx.example")
 }
+
+// What strangers have a part in does not fill the queue.
+func TestLongReasonsAreShortened(t *testing.T) {
+	f := failureOf("mx", &smtpclient.Error{Stage: smtpclient.StageHandshake, Err: errors.New(strings.Repeat("name, ", 10_000))})
+	if n := len(f.result().Reason); n < maxReason || n > maxReason+20 || !strings.HasPrefix(f.reason, "handshake: name, ") {
+		t.Errorf("%d octets are kept: %.100q", n, f.reason)
+	}
+}

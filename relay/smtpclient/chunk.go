@@ -166,7 +166,7 @@ func (t *transfer) finishChunk() error {
 		t.res.Ambiguous = t.c.ext.Pipelining
 		return t.c.misplaced(StageDot)
 	case code >= 400:
-		t.res.decide(t.c.replies.reply())
+		t.res.decide(t.c.replies.kept())
 		t.c.mustRSET = true
 		if !t.c.ext.Pipelining {
 			return nil

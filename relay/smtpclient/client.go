@@ -183,7 +183,7 @@ func (c *Client) write(stage Stage, p []byte) error {
 	if _, err := c.wire.conn.Write(p); err != nil {
 		fail := c.failure(stage, fmt.Errorf("write: %w", err))
 		if c.late() {
-			fail.Reply = c.replies.reply()
+			fail.Reply = c.replies.kept()
 		}
 		return fail
 	}
@@ -216,13 +216,13 @@ func (c *Client) late() bool {
 
 // refused returns the error for the last reply, which was no good one.
 func (c *Client) refused(stage Stage) *Error {
-	return &Error{Stage: stage, Reply: c.replies.reply()}
+	return &Error{Stage: stage, Reply: c.replies.kept()}
 }
 
 // misplaced returns the error for a reply that is no answer to the command.
 func (c *Client) misplaced(stage Stage) *Error {
 	fail := c.failure(stage, fmt.Errorf("%w: the reply is no answer to the command", ErrProtocol))
-	fail.Reply = c.replies.reply()
+	fail.Reply = c.replies.kept()
 	return fail
 }
 

@@ -74,7 +74,7 @@ func (t *transfer) interrupted(fail *Error) error {
 	if !t.c.late() {
 		return fail
 	}
-	fail.Reply = t.c.replies.reply()
+	fail.Reply = t.c.replies.kept()
 	if fail.Reply.Code != 421 {
 		t.res.decide(fail.Reply)
 	}

@@ -96,21 +96,21 @@ func (t *transfer) take(step, code int) error {
 	case stage == StageRcpt && good && !t.dead:
 		t.accepted++
 		if t.tx.Probe {
-			t.res.Recipients[step] = t.c.replies.reply()
+			t.res.Recipients[step] = t.c.replies.kept()
 		}
 	case stage == StageRcpt && !t.dead:
 		t.res.Recipients[step] = t.refusal()
 	case stage == StageData && good:
 		t.goAhead = true
 	case stage == StageData:
-		t.res.decide(t.c.replies.reply())
+		t.res.decide(t.c.replies.kept())
 	}
 	return nil
 }
 
 // refusedMail returns what the refusal of MAIL means for the recipients.
 func (t *transfer) refusedMail() smtp.Reply {
-	r := t.c.replies.reply()
+	r := t.c.replies.kept()
 	if t.tx.Probe && r.Permanent() {
 		return smtp.NewReply(450, smtp.EnhancedCode{4, 1, 0}, "the sender was refused: "+r.String())
 	}
@@ -119,7 +119,7 @@ func (t *transfer) refusedMail() smtp.Reply {
 
 // refusal returns the reply that refused one recipient.
 func (t *transfer) refusal() smtp.Reply {
-	r := t.c.replies.reply()
+	r := t.c.replies.kept()
 	// RFC 5321 §4.5.3.1.10: 552 for "too many recipients" comes from an
 	// error in RFC 821 and means 452. A host that took none yet, or that
 	// gives another reason, means what it says.

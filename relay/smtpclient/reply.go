@@ -17,6 +17,9 @@ const (
 	maxReplyLine  = 8 << 10
 	maxReplyLines = 128
 	maxReply      = 64 << 10
+	// maxKept is how much of its text is kept where it decides about mail: it
+	// stands in the queue for every recipient and every attempt.
+	maxKept = 4 << 10
 )
 
 // replyReader reads replies and keeps the last one, in a form that costs
@@ -98,6 +101,22 @@ func (r *replyReader) lines() []string {
 		lines[i], from = text[from:end], end
 	}
 	return lines
+}
+
+// kept returns the last reply as it is kept: the first maxKept octets of its text,
+// and not what these are cut from.
+func (r *replyReader) kept() smtp.Reply {
+	reply := r.reply()
+	left := maxKept
+	for i, line := range reply.Lines {
+		if len(line) > left {
+			reply.Lines[i] = line[:left] + " [shortened]"
+			reply.Lines = strings.Split(strings.Join(reply.Lines[:i+1], "\n"), "\n")
+			break
+		}
+		left -= len(line)
+	}
+	return reply
 }
 
 // reply returns the last reply, whole.

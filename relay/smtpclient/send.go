@@ -94,7 +94,7 @@ func (t *transfer) run() error {
 func (t *transfer) unasked() error {
 	fail := t.c.failure(StageMail, fmt.Errorf("%w: reply without a command", ErrProtocol))
 	if t.c.late() { // a 421, most often
-		fail.Reply = t.c.replies.reply()
+		fail.Reply = t.c.replies.kept()
 	}
 	return fail
 }
@@ -135,6 +135,6 @@ func (t *transfer) verdict(decide func(smtp.Reply)) error {
 		// RFC 3030 §2: what state the host is in is not known.
 		t.c.mustRSET = true
 	}
-	decide(t.c.replies.reply())
+	decide(t.c.replies.kept())
 	return nil
 }

@@ -151,6 +151,27 @@ func TestRepliesAreKeptWhole(t *testing.T) {
 	}
 }
 
+// a reply as long as may be.
+//
+// What is kept of it for each recipient is not.
+func TestLongRepliesAreShortened(t *testing.T) {
+	for name, row := range map[string]struct{ line, lines, want int }{"long lines": {1000, 60, 5}, "short lines": {40, 110, 103}} {
+		t.Run(name, func(t *testing.T) {
+			s := relaytest.NewSink(t, "127.0.0.5:0")
+			text := strings.Repeat("x", row.line)
+			s.OnRcpt("a@d.example", strings.Repeat("550-5.7.1 "+text+"\n", row.lines)+"550 5.7.1 the end")
+			res := sent(t, open(t, s, options()), message(t, "a@d.example"), "550")
+			r := res.Recipients[0]
+			if r.Enhanced != (smtp.EnhancedCode{5, 7, 1}) || r.Lines[0] != text || len(r.Lines) != row.want || !strings.HasSuffix(r.Lines[len(r.Lines)-1], " [shortened]") {
+				t.Errorf("%v, %d lines, the last one %q", r.Enhanced, len(r.Lines), r.Lines[len(r.Lines)-1])
+			}
+			if n := len(r.String()); n > 4500 {
+				t.Errorf("%d octets are kept", n)
+			}
+		})
+	}
+}
+
 // A 421 ends the session wherever it comes; recipients that were refused
 // before it stay refused.
 func TestServiceCloses(t *testing.T) {
