@@ -204,8 +204,9 @@ func (in *inspection) segment(file string, number uint64, newest bool, v vouched
 	wrong := func(raw []byte, reason string) {
 		damage(raw, fmt.Sprintf("journal segment %d is %v: %s", number, ErrDamaged, reason))
 	}
+	records := segmentRecords{number: number}
 	for b := whole; ; {
-		kind, changes, rest, ok := nextRecord(b, number)
+		kind, changes, rest, ok := records.next(b)
 		switch later := 0; {
 		case ok && kind == kindEnd:
 			return nil
@@ -215,7 +216,7 @@ func (in *inspection) segment(file string, number uint64, newest bool, v vouched
 			}
 			b = rest
 		default:
-			if later = laterRecordAt(b, number); later < 0 {
+			if later = records.later(b); later < 0 {
 				if short := v.short(number, int64(len(whole)-len(b)), int64(len(whole))); short != nil {
 					damage(nil, short.Error())
 				} else if !newest {

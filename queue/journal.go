@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,10 +22,13 @@ const segmentSize = 16 << 20
 
 // A record of the journal is one batch of changes:
 //
-//	magic 4, length of the changes 4, segment 8, CRC-32C 4, kind 1, zero 3, changes
+//	magic 4, length of the changes 4, segment 8, CRC-32C 4, kind 1, tag 3, changes
 //
 // The checksum covers everything but itself. The number of the segment keeps
-// what an earlier use of the file left behind from passing for a record.
+// what an earlier use of the file left behind from passing for a record. Changes
+// have contents in them, in which a client may put what looks like any record: so
+// each segment begins with an empty one, whose tag is made at random, and all
+// records in it have that tag. Those of older programs have zeros for one.
 const (
 	recordHead  = 24
 	recordMagic = 0x77706a31
@@ -32,6 +36,9 @@ const (
 	kindBatch = 1
 	kindEnd   = 2 // nothing follows in this segment
 )
+
+// recordTag tells the records of a segment from whatever else looks like one.
+type recordTag [3]byte
 
 // journal is the log of changes that are not in the index yet: numbered
 // segments, each a file of its own, written from front to back and synced
@@ -42,6 +49,7 @@ type journal struct {
 	disk   disk
 	file   *os.File
 	number uint64
+	tag    recordTag
 	offset int64
 	length int64 // of the file, when the segment was begun
 	mark   *os.File
@@ -62,12 +70,7 @@ func (j *journal) full() bool { return j.offset >= j.size }
 func (j *journal) append(changes []byte) error { return j.write(kindBatch, changes) }
 
 func (j *journal) write(kind byte, changes []byte) error {
-	b := binary.BigEndian.AppendUint32(j.buf[:0], recordMagic)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(changes)))
-	b = binary.BigEndian.AppendUint64(b, j.number)
-	b = append(b, 0, 0, 0, 0, kind, 0, 0, 0)
-	b = append(b, changes...)
-	binary.BigEndian.PutUint32(b[16:], recordChecksum(b))
+	b := appendRecord(j.buf[:0], j.number, j.tag, kind, changes)
 	j.buf = b
 	if cap(j.buf) > 4<<20 {
 		j.buf = nil // one large batch need not be remembered
@@ -83,6 +86,17 @@ func (j *journal) write(kind byte, changes []byte) error {
 	// A mark that was not written says less than it could, and is true.
 	_, _ = j.mark.WriteAt(journalMark{j.number, j.offset}.bytes(), 0)
 	return nil
+}
+
+func appendRecord(b []byte, number uint64, tag recordTag, kind byte, changes []byte) []byte {
+	at := len(b)
+	b = binary.BigEndian.AppendUint32(b, recordMagic)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(changes)))
+	b = binary.BigEndian.AppendUint64(b, number)
+	b = append(b, 0, 0, 0, 0, kind, tag[0], tag[1], tag[2])
+	b = append(b, changes...)
+	binary.BigEndian.PutUint32(b[at+16:], recordChecksum(b[at:]))
+	return b
 }
 
 func recordChecksum(b []byte) uint32 {
@@ -106,26 +120,50 @@ func (j *journal) rotate() (ended uint64, err error) {
 // begin opens a segment to be written. The spare file is used where there is
 // one: its blocks are on the disk already, so that a sync writes data only.
 func (j *journal) begin(number uint64) error {
-	name := filepath.Join(j.dir, segmentName(number))
-	if err := os.Rename(filepath.Join(j.dir, spareName), name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("begin journal segment: %w", err)
+	spare, name := filepath.Join(j.dir, spareName), filepath.Join(j.dir, segmentName(number))
+	f, err := openRegular(spare, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		spare = ""
+		f, err = openRegular(name, os.O_RDWR|os.O_CREATE)
 	}
-	f, err := openRegular(name, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return fmt.Errorf("begin journal segment: %w", err)
 	}
+	// It has its first record before it has its name: what the spare file has from
+	// before may look like anything.
+	err = j.prepare(f, number)
+	if err == nil && spare != "" {
+		err = os.Rename(spare, name)
+	}
+	if err == nil {
+		err = j.disk.syncDir(j.dir)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
+	}
+	j.file, j.number = f, number
+	return nil
+}
+
+// prepare sets space aside in the file of a segment, and writes its first record.
+func (j *journal) prepare(f *os.File, number uint64) error {
 	// Where space cannot be set aside, the file grows with each write.
 	if err := unix.Fallocate(int(f.Fd()), 0, 0, j.space()); noSpace(err) {
-		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
+		return err
+	}
+	_, _ = rand.Read(j.tag[:]) // it never fails
+	first := appendRecord(nil, number, j.tag, kindBatch, nil)
+	if _, err := f.WriteAt(first, 0); err != nil {
+		return err
 	}
 	info, err := f.Stat()
 	if err == nil && j.mark == nil {
 		j.mark, err = openRegular(filepath.Join(j.dir, markName), os.O_WRONLY|os.O_CREATE)
 	}
-	if err = errors.Join(err, j.disk.sync(f), j.disk.syncDir(j.dir)); err != nil {
-		return errors.Join(fmt.Errorf("begin journal segment: %w", err), f.Close())
+	if err = errors.Join(err, j.disk.sync(f)); err != nil {
+		return err
 	}
-	j.file, j.number, j.offset, j.length = f, number, 0, info.Size()
+	j.offset, j.length = int64(len(first)), info.Size()
 	return nil
 }
 
@@ -209,8 +247,9 @@ func replaySegment(dir string, number uint64, v vouched, f func(changes []byte) 
 	if err != nil {
 		return false, fmt.Errorf("read journal: %w", err)
 	}
+	records := segmentRecords{number: number}
 	for b := whole; ; {
-		kind, changes, rest, ok := nextRecord(b, number)
+		kind, changes, rest, ok := records.next(b)
 		switch {
 		case ok && kind == kindEnd:
 			return true, nil
@@ -219,7 +258,7 @@ func replaySegment(dir string, number uint64, v vouched, f func(changes []byte) 
 				return false, fmt.Errorf("journal segment %d: %w", number, err)
 			}
 			b = rest
-		case laterRecord(b, number):
+		case records.later(b) >= 0:
 			// Each batch is synced before the next one is written, so only the
 			// last can be incomplete.
 			return false, fmt.Errorf("journal segment %d is %w: a record before its last one", number, ErrDamaged)
@@ -229,23 +268,31 @@ func replaySegment(dir string, number uint64, v vouched, f func(changes []byte) 
 	}
 }
 
-func nextRecord(b []byte, number uint64) (kind byte, changes, rest []byte, ok bool) {
-	if len(b) < recordHead || binary.BigEndian.Uint32(b) != recordMagic || binary.BigEndian.Uint64(b[8:]) != number {
+// segmentRecords reads the records of one segment. What it finds first says what
+// tag the others have.
+type segmentRecords struct {
+	number uint64
+	tag    recordTag
+	tagged bool
+}
+
+// next reads the record that b begins with.
+func (r *segmentRecords) next(b []byte) (kind byte, changes, rest []byte, ok bool) {
+	if len(b) < recordHead || binary.BigEndian.Uint32(b) != recordMagic || binary.BigEndian.Uint64(b[8:]) != r.number {
 		return 0, nil, nil, false
 	}
+	tag := recordTag(b[21:recordHead])
 	n := int(binary.BigEndian.Uint32(b[4:]))
-	if n > len(b)-recordHead || binary.BigEndian.Uint32(b[16:]) != recordChecksum(b[:recordHead+n]) {
+	if r.tagged && tag != r.tag || n > len(b)-recordHead || binary.BigEndian.Uint32(b[16:]) != recordChecksum(b[:recordHead+n]) {
 		return 0, nil, nil, false
 	}
+	r.tag, r.tagged = tag, true
 	return b[20], b[recordHead : recordHead+n], b[recordHead+n:], true
 }
 
-// laterRecord reports whether a whole record of this segment stands anywhere
-// behind the start of b.
-func laterRecord(b []byte, number uint64) bool { return laterRecordAt(b, number) >= 0 }
-
-// laterRecordAt returns where the next one is, -1 when there is none.
-func laterRecordAt(b []byte, number uint64) int {
+// later returns where the next whole record of the segment is behind the start of
+// b, -1 when there is none.
+func (r *segmentRecords) later(b []byte) int {
 	magic := binary.BigEndian.AppendUint32(nil, recordMagic)
 	for at := 1; at < len(b); at++ {
 		i := bytes.Index(b[at:], magic)
@@ -253,7 +300,7 @@ func laterRecordAt(b []byte, number uint64) int {
 			return -1
 		}
 		at += i
-		if _, _, _, ok := nextRecord(b[at:], number); ok {
+		if _, _, _, ok := r.next(b[at:]); ok {
 			return at
 		}
 	}

@@ -55,7 +55,7 @@ func (p *powerDisk) syncData(f *os.File) error {
 			return err
 		}
 		p.kept = append(p.kept, kept)
-		b, err := os.ReadFile(f.Name())
+		b, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", kept)) // it may have another name by now
 		if err != nil {
 			return err
 		}

@@ -130,7 +130,8 @@ func tornStep(t *testing.T, s *store, random *rand.Rand, id ID) {
 // recordLength returns the length of the record that b begins with.
 func recordLength(t *testing.T, b []byte, number uint64) int64 {
 	t.Helper()
-	_, _, rest, ok := nextRecord(b, number)
+	records := segmentRecords{number: number}
+	_, _, rest, ok := records.next(b)
 	if !ok {
 		t.Fatal("no record where one was written")
 	}

@@ -212,8 +212,8 @@ func (in *inspection) running(s *snapshot) error {
 			b = b[:min(s.offset, int64(len(b)))]
 		}
 		in.Segments++
-		for len(b) > 0 {
-			kind, _, rest, ok := nextRecord(b, number)
+		for records := (segmentRecords{number: number}); len(b) > 0; {
+			kind, _, rest, ok := records.next(b)
 			if !ok {
 				if _, err := os.Stat(name); err == nil { // else it is in use again
 					in.damage(Damage{File: filepath.Join(journalName, segmentName(number)), Reason: fmt.Sprintf("journal segment %d is %v", number, ErrDamaged)}, nil)
