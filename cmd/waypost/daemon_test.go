@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -39,8 +40,9 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("SINK", line[strings.LastIndex(line, " ")+1:])
 		return
 	}
-	ts.Setenv("SMTP", d.find(ts, `"protocol":"smtp","address":"([^"]+)"`))
-	ts.Setenv("METRICS", d.find(ts, `"protocol":"http","address":"([^"]+)"`))
+	const listening = `protocol"?[:=]"?%s"?[, ]"?address"?[:=]"?([^" ]+)` // in both formats of the log
+	ts.Setenv("SMTP", d.find(ts, fmt.Sprintf(listening, "smtp")))
+	ts.Setenv("METRICS", d.find(ts, fmt.Sprintf(listening, "http")))
 }
 
 func begin(ts *testscript.TestScript, neg bool, args []string) {

@@ -25,7 +25,7 @@ func newLogger(w io.Writer, c configs.Log, level slog.Leveler) *slog.Logger {
 	if c.Format == configs.FormatText || c.Format == configs.FormatAuto && terminal.Is(w) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(slog.NewJSONHandler(terminal.NewJSONWriter(w), options))
 }
 
 // logLevel is the least that is logged.

@@ -43,6 +43,10 @@ func TestMain(m *testing.M) {
 //	onterminal COLUMNS command…  run a command on a terminal so wide; what it
 //	                         prints is then in the file terminal.out
 //	answer TEXT command…     the same, with the text typed on the terminal
+//	evilhop                  start a next hop whose replies could steer a terminal;
+//	                         sets $HOP
+//	evilsend                 send $SMTP a message that could; sets $ID
+//	harmless FILE...         the files have nothing that could
 //	documented COMMAND FILE  the file has JSON as JSON.md says of the command
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -65,7 +69,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "documented": documented(t), "onterminal": onTerminal, "answer": answer, "send": send, "dangle": dangle, "freeport": freePort, "certificate": certificate(t),
+			"code": code, "documented": documented(t), "evilhop": evilHop(t), "evilsend": evilSend, "harmless": harmless, "onterminal": onTerminal, "answer": answer, "send": send, "dangle": dangle, "freeport": freePort, "certificate": certificate(t),
 			"start": start, "begin": begin, "ended": ended, "await": await, "signal": sendSignal, "hangup": hangUp, "finish": finish, "crash": crash,
 		},
 		RequireExplicitExec: true,

@@ -98,8 +98,9 @@ func (r Reply) String() string {
 	return b.String()
 }
 
-// Printable returns s with every control character and every octet that is
-// not UTF-8 replaced by a question mark.
+// Printable returns s with every control character, every mark that shows nothing
+// and turns or hides what is beside it, and every octet that is not UTF-8 replaced
+// by a question mark.
 func Printable(s string) string {
 	plain := true
 	for i := 0; i < len(s) && plain; i++ {
@@ -109,11 +110,22 @@ func Printable(s string) string {
 		return s // as almost always
 	}
 	return strings.Map(func(r rune) rune {
-		if isControl(r) || r == 0xfffd || (0x202a <= r && r <= 0x202e) || (0x2066 <= r && r <= 0x2069) {
+		if isControl(r) || isHidden(r) {
 			return '?'
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
+}
+
+// isHidden tells what shows nothing and changes what is seen beside it: marks that
+// turn the direction of text, and blanks without a width. The joiners, without
+// which some scripts cannot be written, are none of them.
+func isHidden(r rune) bool {
+	switch r {
+	case 0x061c, 0x200b, 0x200e, 0x200f, 0x2060, 0xfeff, 0xfffd:
+		return true
+	}
+	return 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069
 }
 
 // AppendWire appends the reply as it goes over the wire: the code on every
