@@ -181,6 +181,8 @@ type hop struct {
 	terms *route.Terms
 	leg   route.Leg
 	final bool // no other leg comes after it
+	// hosts is how many hosts there are to choose from in all; 0 is not known.
+	hosts int
 	// site is where the leg leads, once that is known, and most how many messages
 	// one connection there carries.
 	site string
@@ -212,6 +214,8 @@ func (a *attempt) hop(i, n int) hop {
 	h := hop{key: a.name, route: a.route, terms: terms, account: a.routing.accounts[terms.Account], leg: a.route.Via[i], final: n == len(a.route.Via)-1}
 	if len(a.route.Via) > 1 {
 		h.key = a.route.Key(i, a.open[0].Path)
+	} else if h.leg.Kind == route.Host {
+		h.hosts = 1
 	}
 	if a.requiresTLS() && h.leg.Socket == "" {
 		h.secure = true

@@ -128,7 +128,7 @@ func TestForesee(t *testing.T) {
 }
 
 // TestTooLarge: what a host says of its limit is known for a while, and of several
-// hosts the most generous counts.
+// hosts the most generous counts, once all have been heard.
 func TestTooLarge(t *testing.T) {
 	m, _ := message(t, queue.Envelope{}, short)
 	synctest.Test(t, func(t *testing.T) {
@@ -150,21 +150,52 @@ func TestTooLarge(t *testing.T) {
 		check("long after", 1001, false)
 	})
 	s, now := newSizes(), time.Now()
-	for _, most := range []int64{10, 30, 20} {
-		s.note("d", most, now)
+	for i, most := range []int64{10, 30, 20} {
+		if _, known := s.get("d", now); known {
+			t.Errorf("%d of 3 hosts have said something, and it counts", i)
+		}
+		s.note("d", fmt.Sprint("mx", i), 3, most, now)
 	}
 	if most, known := s.get("d", now); most != 30 || !known {
 		t.Errorf("%d, %t, want that of the largest", most, known)
 	}
-	s.note("d", 0, now)
-	s.note("d", 5, now)
+	s.note("d", "mx4", 3, 1, now) // for mx1, mx2 or mx3
 	if _, known := s.get("d", now); known {
+		t.Error("what hosts have said counts that are no longer there")
+	}
+	s.note("e", "mx1", 2, 0, now)
+	s.note("e", "mx2", 2, 5, now)
+	if _, known := s.get("e", now); known {
 		t.Error("one host has no limit, and it counts for nothing")
 	}
 	for i := range maxSizes + 10 {
-		s.note(fmt.Sprint(i), 1, now)
+		s.note(fmt.Sprint(i), "mx", 1, 1, now)
 	}
 	if len(s.all) != maxSizes {
 		t.Errorf("%d destinations are remembered", len(s.all))
+	}
+}
+
+// What one host does not take another one may: nothing is too large before all of
+// them, on all ways, have been heard.
+func TestTooLargeForOneHost(t *testing.T) {
+	m, _ := message(t, queue.Envelope{}, short)
+	mx := &zone{mx: map[string][]string{"b.example": {"a", "b"}}, addresses: map[string][]string{"a": {"192.0.2.1"}, "b": {"192.0.2.2"}}}
+	for name, edit := range map[string]func(*Options){
+		"mail hosts": nil,
+		"legs":       via(route.Route{Via: []route.Leg{hostLeg("a"), hostLeg("b")}}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &network{}
+				n.sink(t, "192.0.2.1", relaytest.WithExtensions("SIZE 1000"))
+				n.sink(t, "192.0.2.2", relaytest.WithExtensions("SIZE 100000"))
+				o := start(t, n, mx, edit)
+				delivered(t, deliver(t, t.Context(), o, m, "r@b.example"))
+				if o.TooLarge(&m.Envelope, path("r@b.example"), 2000) {
+					t.Error("the other host takes it, and it is too large")
+				}
+			})
+		})
 	}
 }

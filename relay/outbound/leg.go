@@ -129,6 +129,9 @@ func (a *attempt) runHosts(ctx context.Context, h hop) ending {
 		return other
 	}
 	if h.leg.Kind == route.MX {
+		if len(a.route.Via) == 1 {
+			h.hosts = len(hosts.List)
+		}
 		if !a.enter(&h, hosts.List) {
 			return other
 		}

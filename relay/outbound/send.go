@@ -31,7 +31,7 @@ const (
 func (a *attempt) send(ctx context.Context, h hop, s *session) ending {
 	a.reached = true
 	queue.Reached(ctx)
-	a.outbound.sizes.note(a.name, s.client.Extensions().MaxSize, time.Now())
+	a.outbound.sizes.note(a.name, s.name, h.hosts, s.client.Extensions().MaxSize, time.Now())
 	defer a.routing.pool.put(s)
 	for todo := slices.Clone(a.left); len(todo) > 0; {
 		n := len(todo)

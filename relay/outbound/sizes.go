@@ -12,12 +12,18 @@ const (
 	sizesFor = time.Hour
 )
 
-// sizes remembers how large a message the hosts of a destination take. Of
-// several hosts the one that takes most counts, as another host is tried where
-// one is too small.
+// sizes remembers how large a message the hosts of a destination take. Only where
+// all of them have said so it is known: another host is tried where one is too small.
 type sizes struct {
 	mu  sync.Mutex
-	all map[string]sizeLimit
+	all map[string]sizeLimits
+}
+
+// sizeLimits are what the hosts of a destination, of which there are so many, have
+// said.
+type sizeLimits struct {
+	of    int
+	hosts map[string]sizeLimit
 }
 
 type sizeLimit struct {
@@ -25,29 +31,44 @@ type sizeLimit struct {
 	until time.Time
 }
 
-func newSizes() *sizes { return &sizes{all: map[string]sizeLimit{}} }
+func newSizes() *sizes { return &sizes{all: map[string]sizeLimits{}} }
 
-// note remembers what a host said; 0 is that it has no limit.
-func (s *sizes) note(destination string, most int64, now time.Time) {
+// note remembers what one host said, of so many; 0 is that it has no limit. Where
+// it is not known how many there are nothing follows from it.
+func (s *sizes) note(destination, host string, of int, most int64, now time.Time) {
+	if of == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, known := s.all[destination]
-	if known && now.Before(old.until) && (old.most == 0 || most != 0 && old.most > most) {
-		most = old.most
-	}
+	d, known := s.all[destination]
 	if !known && len(s.all) >= maxSizes {
 		for other := range s.all { // any: they are as good as each other
 			delete(s.all, other)
 			break
 		}
 	}
-	s.all[destination] = sizeLimit{most, now.Add(sizesFor)}
+	_, heard := d.hosts[host]
+	if d.of != of || !heard && len(d.hosts) == of { // they are others than before
+		d = sizeLimits{of: of, hosts: map[string]sizeLimit{}}
+	}
+	d.hosts[host] = sizeLimit{most, now.Add(sizesFor)}
+	s.all[destination] = d
 }
 
 // get returns the limit of a destination, if it is known that there is one.
 func (s *sizes) get(destination string, now time.Time) (most int64, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	limit, ok := s.all[destination]
-	return limit.most, ok && limit.most > 0 && now.Before(limit.until)
+	d := s.all[destination]
+	if len(d.hosts) != d.of {
+		return 0, false
+	}
+	for _, limit := range d.hosts {
+		if limit.most == 0 || !now.Before(limit.until) {
+			return 0, false
+		}
+		most = max(most, limit.most)
+	}
+	return most, most > 0
 }
