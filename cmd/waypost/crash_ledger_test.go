@@ -146,6 +146,18 @@ func (l *ledger) complete() bool {
 	return l.missing == 0
 }
 
+// promised returns what has been acknowledged so far.
+func (l *ledger) promised() (all []*entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.sent {
+		if e.acked {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
 // tally is what a ledger comes to.
 type tally struct {
 	attempted, acknowledged, arrived, duplicates int
