@@ -37,6 +37,8 @@ type destination struct {
 	hurried     bool
 	probing     bool
 	waits       bool          // for a pass
+	urgency     int           // with which it asked for that
+	called      bool          // it waited, and one pass is there now
 	wanted      time.Time     // when an operator asked for everything to be tried
 	wake        int64         // where it stands in timers
 	position    int           // in timers; -1 when not there

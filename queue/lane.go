@@ -145,7 +145,7 @@ func (s *schedule) claimFor(w *worker) (claim, bool) {
 	now := s.nowMillis()
 	for d := w.destination; ; {
 		f := w.flow
-		if d.waits || d.workers+d.lined >= s.limit(d) || !f.ready(now) {
+		if d.waits || d.called || d.workers+d.lined >= s.limit(d) || !f.ready(now) {
 			if f = d.choose(now, true); f == nil {
 				return claim{}, false
 			}

@@ -9,10 +9,11 @@ import (
 
 // Pacer is a Deliverer that says when attempts may start.
 type Pacer interface {
-	// Admit asks for an attempt at a destination to start. When it may not, again
-	// is called with the destination's name, from another goroutine, once it is
-	// worth asking anew. It reports whether somebody will.
-	Admit(destination string, again func(destination string) bool) (Pass, bool)
+	// Admit asks for an attempt at a destination to start, among others with the
+	// highest urgency first. When it may not, again is called with the destination's
+	// name, from another goroutine, once it is worth asking anew. It reports whether
+	// somebody will. Who has become more urgent may ask before.
+	Admit(destination string, urgency int, again func(destination string) bool) (Pass, bool)
 	// Why says what a destination waits for that was not admitted.
 	Why(destination string) string
 }
@@ -47,16 +48,23 @@ const reviewAfter = 10 * time.Minute
 
 // admit asks for a pass for a destination, which waits until it is called again
 // when there is none.
-func (s *schedule) admit(d *destination) (Pass, bool) {
+func (s *schedule) admit(d *destination, f *flow) (Pass, bool) {
 	if s.pacer == nil {
 		return nil, true
 	}
-	pass, ok := s.pacer.Admit(d.name, s.readmit)
+	pass, ok := s.pacer.Admit(d.name, f.urgency(), s.readmit)
 	if !ok {
-		d.waits = true
+		d.waits, d.urgency = true, f.urgency()
 	}
 	return pass, ok
 }
+
+// priorities is how many there are (RFC 6710 §4).
+const priorities = 19
+
+// urgency is a number for what a flow has to do: greater for a higher class, and
+// within it for a higher priority.
+func (f *flow) urgency() int { return f.class.Rank*priorities + int(f.priority) }
 
 // readmit has a destination ask again, and reports whether it will: what waited may
 // have gone by another pass.
@@ -68,7 +76,7 @@ func (s *schedule) readmit(name string) bool {
 		return false
 	}
 	if d.waits {
-		d.waits = false
+		d.waits, d.called = false, true
 		s.place(d)
 	}
 	return d.lined > 0

@@ -19,14 +19,17 @@ type pacedWorld struct {
 	again   func(string) bool
 	ended   int
 	refused int
+
+	urgencies []int // with which it was asked in vain
 }
 
-func (w *pacedWorld) Admit(name string, again func(string) bool) (Pass, bool) {
+func (w *pacedWorld) Admit(name string, urgency int, again func(string) bool) (Pass, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.again = again
 	if w.passes == 0 {
 		w.refused++
+		w.urgencies = append(w.urgencies, urgency)
 		w.line = append(w.line, name)
 		return nil, false
 	}
@@ -194,5 +197,43 @@ func TestPassGoesToHigherClass(t *testing.T) {
 		if len(served) < 24 || !slices.Contains(served[22:24], "otp0") || !slices.Contains(served[22:24], "bulk5") {
 			t.Errorf("served, in order: %v", served)
 		}
+	})
+}
+
+// A destination that waits for a pass asks anew when something more urgent comes, and
+// that has the pass when there is one.
+func TestUrgentMailAsksAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &pacedWorld{}
+		var served []string
+		w.answer = func(m *Message, d *Delivery) Outcome {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			served = append(served, m.Class)
+			return all(d, Result{State: Delivered, Reported: true})
+		}
+		q := open(t, &w.world, func(o *Options) {
+			o.Deliverer, o.Classes = w, []Class{{Name: "bulk", Rank: -10}, {Name: "otp", Rank: 10}}
+		})
+		fill(t, q, 100, "bulk", 0, 1)
+		stop := running(t, q)
+		synctest.Wait()
+		fill(t, q, 1, "otp", 0, 1)
+		fill(t, q, 1, "otp", 0, 1) // no more urgent than the one before
+		fill(t, q, 1, "", 0, 1)
+		synctest.Wait()
+		if !slices.Equal(w.urgencies, []int{-190, 190}) {
+			t.Errorf("asked with %v", w.urgencies)
+		}
+		w.line = w.line[:1] // it is one destination
+		for _, want := range []string{"otp", "otp", "", "bulk"} {
+			served = nil
+			w.give(1)
+			synctest.Wait()
+			if !slices.Equal(served, []string{want}) {
+				t.Errorf("a pass went to %q, want %q", served, want)
+			}
+		}
+		stop()
 	})
 }

@@ -108,6 +108,9 @@ func (s *schedule) pushLocked(name string, h hint) {
 	} else {
 		f.items.push(h.item)
 	}
+	if d.waits && f.urgency() > d.urgency && f.ready(s.nowMillis()) {
+		d.waits = false // it asks anew
+	}
 	s.place(d)
 }
 
@@ -235,8 +238,9 @@ func (s *schedule) serve(standing int, start func(*worker)) {
 		f.lined = false
 		d.lined--
 		if d.standing == standing && !d.held() && !d.waits && d.workers < s.limit(d) && f.ready(s.nowMillis()) {
-			if pass, ok := s.admit(d); ok {
+			if pass, ok := s.admit(d, f); ok {
 				s.launch(&worker{destination: d, flow: f, lane: lane, standing: standing, pass: pass}, start)
+				d.called = false
 			}
 		}
 		s.place(d) // to the end of the line, if more is due

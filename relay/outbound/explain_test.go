@@ -43,7 +43,7 @@ func TestExplainIsWhatHappens(t *testing.T) {
 		to := queue.Recipient{Path: path(pick("r", "vip") + "@" + pick("a.example", "b.example", "c.example", "no.example"))}
 		plan := o.Explain(t.Context(), &mail.Envelope, &to, false)
 		d := &queue.Delivery{ID: m.ID, Destination: o.Destination(&mail.Envelope, &to), Recipients: []queue.Recipient{to}}
-		pass, ok := o.Admit(d.Destination, func(string) bool { return true })
+		pass, ok := o.Admit(d.Destination, 0, func(string) bool { return true })
 		if !ok {
 			t.Fatal("not admitted")
 		}

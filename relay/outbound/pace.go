@@ -19,8 +19,8 @@ import (
 var _ queue.Pacer = (*Outbound)(nil)
 
 // Admit asks for an attempt to start; see [queue.Pacer].
-func (o *Outbound) Admit(destination string, again func(string) bool) (queue.Pass, bool) {
-	if pass, ok := o.Pacer.Admit(destination, again); ok {
+func (o *Outbound) Admit(destination string, urgency int, again func(string) bool) (queue.Pass, bool) {
+	if pass, ok := o.Pacer.Admit(destination, urgency, again); ok {
 		return pass, true
 	}
 	return nil, false

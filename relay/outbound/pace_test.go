@@ -168,7 +168,7 @@ func TestBoundsOfASite(t *testing.T) {
 		o := start(t, n, one(), func(o *Options) {
 			o.Pacer = pace.New(pace.Options{Default: pace.Bounds{MessagesPerConnection: 4, RecipientsPerMessage: 2}})
 		})
-		pass, ok := o.Admit("b.example", func(string) bool { return true })
+		pass, ok := o.Admit("b.example", 0, func(string) bool { return true })
 		if !ok {
 			t.Fatal("not admitted")
 		}
@@ -201,7 +201,7 @@ func TestNotShared(t *testing.T) {
 		o := start(t, n, z, func(o *Options) { o.Security = secured })
 		send := func(domain string) {
 			t.Helper()
-			pass, ok := o.Admit(domain, func(string) bool { return true })
+			pass, ok := o.Admit(domain, 0, func(string) bool { return true })
 			if !ok {
 				t.Fatal("not admitted")
 			}

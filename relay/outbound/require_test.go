@@ -97,7 +97,7 @@ func TestOthersDoNotPay(t *testing.T) {
 					via(route.Route{Via: []route.Leg{leg}})(o)
 					o.TLS = trusting(ca)
 				})
-				pass, ok := o.Admit("smart", func(string) bool { return true })
+				pass, ok := o.Admit("smart", 0, func(string) bool { return true })
 				if !ok {
 					t.Fatal("not admitted")
 				}

@@ -144,7 +144,7 @@ func TestTermsOfALeg(t *testing.T) {
 		})
 		send := func() {
 			t.Helper()
-			pass, ok := o.Admit("b.example", func(string) bool { return true })
+			pass, ok := o.Admit("b.example", 0, func(string) bool { return true })
 			if !ok {
 				t.Fatal("not admitted")
 			}

@@ -206,18 +206,18 @@ func TestRestingLegIsPassedBy(t *testing.T) {
 			o.Routes, o.Pacer = route.NewTable([]route.Route{r}), pace.New(pace.Options{Default: pace.Bounds{MaxConnections: 1}})
 		})
 		again := func(string) bool { return true }
-		other, _ := o.Pacer.Admit("other", again)
+		other, _ := o.Pacer.Admit("other", 0, again)
 		if !other.Move(pace.Hop{Hosts: []string{"a"}, Name: hostLeg("a").String()}) {
 			t.Fatal("no place where nobody is")
 		}
-		o.Pacer.Admit("other", again) // stands in line
+		o.Pacer.Admit("other", 0, again) // stands in line
 		for range 3 {
 			time.Sleep(time.Second)
 			other.Fail("refused")
 			other.Again()
 		}
 		other.End()
-		pass, ok := o.Admit("b.example", again)
+		pass, ok := o.Admit("b.example", 0, again)
 		if !ok {
 			t.Fatal("not admitted")
 		}

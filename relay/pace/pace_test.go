@@ -45,7 +45,7 @@ func at(host string) Hop { return Hop{Domain: "d.example", Hosts: []string{host}
 // admitted admits a destination and moves it.
 func admitted(t *testing.T, p *Pacer, name string, h Hop) *Pass {
 	t.Helper()
-	pass, ok := p.Admit(name, func(string) bool { return true })
+	pass, ok := p.Admit(name, 0, func(string) bool { return true })
 	if !ok || !pass.Move(h) {
 		t.Fatalf("%s was not admitted", name)
 	}
@@ -62,13 +62,13 @@ func TestWindowGrowsAndShrinks(t *testing.T) {
 		for range firstWindow {
 			all = append(all, admitted(t, p, "d", at("mx")))
 		}
-		if _, ok := p.Admit("d", func(string) bool { return true }); ok || window() != firstWindow {
+		if _, ok := p.Admit("d", 0, func(string) bool { return true }); ok || window() != firstWindow {
 			t.Fatalf("window %d", window())
 		}
 		for range 20 {
 			all[0].Succeed()
 			for {
-				pass, ok := p.Admit("d", func(string) bool { return true })
+				pass, ok := p.Admit("d", 0, func(string) bool { return true })
 				if !ok {
 					break
 				}
@@ -155,11 +155,11 @@ func TestLine(t *testing.T) {
 		// join finds out where it leads, and that there is no place.
 		join := func(name string) {
 			t.Helper()
-			pass, ok := p.Admit(name, c.again)
+			pass, ok := p.Admit(name, 0, c.again)
 			if !ok || pass.Move(at("mx")) {
 				t.Fatalf("%s got the place of another", name)
 			}
-			if _, ok := p.Admit(name, c.again); ok {
+			if _, ok := p.Admit(name, 0, c.again); ok {
 				t.Fatalf("%s got the place of another", name)
 			}
 		}
@@ -182,7 +182,7 @@ func TestLine(t *testing.T) {
 				t.Fatalf("called %v, want %s", got, want)
 			}
 			join("late " + want)
-			pass, ok := p.Admit(want, c.again)
+			pass, ok := p.Admit(want, 0, c.again)
 			if !ok {
 				t.Fatalf("%s was called for nothing", want)
 			}
@@ -210,7 +210,7 @@ func TestElsewhere(t *testing.T) {
 		p := New(Options{Default: Bounds{MaxConnections: 1}, Metrics: m})
 		var c callers
 		pass := admitted(t, p, "d", at("dead"))
-		if _, ok := p.Admit("d", c.again); ok {
+		if _, ok := p.Admit("d", 0, c.again); ok {
 			t.Fatal("admitted beyond the limit")
 		}
 		for range 3 {
@@ -231,7 +231,7 @@ func TestElsewhere(t *testing.T) {
 			t.Errorf("%v wait", got)
 		}
 		pass.End()
-		next, ok := p.Admit("d", c.again)
+		next, ok := p.Admit("d", 0, c.again)
 		if !ok {
 			t.Fatal("not admitted where it was last")
 		}
@@ -247,11 +247,11 @@ func TestGone(t *testing.T) {
 		var c callers
 		first := admitted(t, p, "a", at("mx"))
 		for _, name := range []string{"gone 1", "gone 2", "b"} {
-			pass, ok := p.Admit(name, c.again)
+			pass, ok := p.Admit(name, 0, c.again)
 			if !ok || pass.Move(at("mx")) {
 				t.Fatalf("%s got the place of another", name)
 			}
-			if _, ok := p.Admit(name, c.again); ok {
+			if _, ok := p.Admit(name, 0, c.again); ok {
 				t.Fatalf("%s got the place of another", name)
 			}
 		}
@@ -259,7 +259,7 @@ func TestGone(t *testing.T) {
 		if got := c.called(); len(got) != 3 || got[2] != "b" {
 			t.Errorf("called %v at once, want all of them", got)
 		}
-		if pass, ok := p.Admit("b", c.again); !ok {
+		if pass, ok := p.Admit("b", 0, c.again); !ok {
 			t.Error("b was called for nothing")
 		} else {
 			pass.End()
@@ -291,7 +291,7 @@ func TestRates(t *testing.T) {
 				var sent []time.Time
 				begin := time.Now()
 				for len(sent) < 3*int(rate.Max)+1 {
-					pass, ok := p.Admit("a", func(name string) bool { ready <- name; return true })
+					pass, ok := p.Admit("a", 0, func(name string) bool { ready <- name; return true })
 					if !ok {
 						<-ready
 						continue
@@ -329,7 +329,7 @@ func TestRecipientRate(t *testing.T) {
 		pass.Sent(25)
 		pass.End()
 		var c callers
-		if _, ok := p.Admit("a", c.again); ok {
+		if _, ok := p.Admit("a", 0, c.again); ok {
 			t.Fatal("admitted beyond the rate")
 		}
 		if s := p.State(at("mx")); s.Until.Sub(begin) < time.Minute || s.Until.Sub(begin) > 62*time.Second {
@@ -351,16 +351,16 @@ func TestRest(t *testing.T) {
 		again := func(name string) bool { ready <- name; return true }
 		first := admitted(t, p, "first", at("mx"))
 		for i := range 50 {
-			if pass, ok := p.Admit(fmt.Sprint(i), again); !ok || pass.Move(at("mx")) {
+			if pass, ok := p.Admit(fmt.Sprint(i), 0, again); !ok || pass.Move(at("mx")) {
 				t.Fatal("admitted")
 			}
-			p.Admit(fmt.Sprint(i), again)
+			p.Admit(fmt.Sprint(i), 0, again)
 		}
 		first.Fail("refused")
 		first.End()
 		begin, tried := time.Now(), 0
 		for time.Since(begin) < time.Hour {
-			pass, ok := p.Admit(<-ready, again)
+			pass, ok := p.Admit(<-ready, 0, again)
 			if !ok {
 				continue
 			}
@@ -375,7 +375,7 @@ func TestRest(t *testing.T) {
 		if why := p.State(at("mx")); why.Trouble != "refused" || why.Waiting < 30 {
 			t.Errorf("%+v", why)
 		}
-		pass, ok := p.Admit(<-ready, again)
+		pass, ok := p.Admit(<-ready, 0, again)
 		if !ok {
 			t.Fatal("called for nothing")
 		}
@@ -431,7 +431,7 @@ func TestRulesChange(t *testing.T) {
 		p := New(Options{Default: Bounds{MaxConnections: 1}})
 		var c callers
 		old := admitted(t, p, "a", at("mx"))
-		if _, ok := p.Admit("a", c.again); ok {
+		if _, ok := p.Admit("a", 0, c.again); ok {
 			t.Fatal("admitted")
 		}
 		p.SetRules(nil, Bounds{MaxConnections: 2})

@@ -73,19 +73,19 @@ func (p *Pacer) SetRules(rules []*Rule, common Bounds) {
 	for _, s := range old {
 		s.label = ""
 		s.arm(time.Now(), time.Time{})
-		if all := slices.Collect(maps.Keys(s.inLine)); len(all) > 0 {
+		if all := slices.Collect(maps.Keys(s.line.places)); len(all) > 0 {
 			p.waiting(-len(all))
 			p.callAll(s, all)
 		}
-		s.line.Init()
-		s.inLine, s.invited = nil, nil
+		s.line, s.invited = line{}, nil
 	}
 }
 
-// Admit asks for an attempt at a destination to begin. When it may not, again is
+// Admit asks for an attempt at a destination to begin: among those that wait, that of
+// the highest urgency goes first. When it may not, again is
 // called with the destination's name as soon as it is its turn, from another
 // goroutine, and reports whether Admit will be; always give the same function.
-func (p *Pacer) Admit(destination string, again func(destination string) bool) (*Pass, bool) {
+func (p *Pacer) Admit(destination string, urgency int, again func(destination string) bool) (*Pass, bool) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +102,7 @@ func (p *Pacer) Admit(destination string, again func(destination string) bool) (
 	}
 	h.touched = now
 	p.homes[destination] = h
-	if !h.site.admit(destination, now) {
+	if !h.site.admit(destination, urgency, now) {
 		return nil, false
 	}
 	pass := &Pass{pacer: p, destination: destination, site: h.site, began: now}
@@ -118,9 +118,7 @@ func (p *Pacer) rehome(destination string, to *site, now time.Time) {
 	if old == nil || old == to {
 		return
 	}
-	if place := old.inLine[destination]; place != nil {
-		old.line.Remove(place)
-		delete(old.inLine, destination)
+	if old.line.remove(destination) {
 		p.waiting(-1)
 		p.callAll(old, []string{destination})
 	}
@@ -269,7 +267,7 @@ func (p *Pacer) Why(destination string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h, known := p.homes[destination]
-	if !known || h.site.inLine[destination] == nil {
+	if !known || !h.site.line.has(destination) {
 		return ""
 	}
 	text := map[string]string{

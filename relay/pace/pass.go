@@ -49,7 +49,7 @@ func (p *Pass) Move(h Hop) bool {
 		return true
 	}
 	// Who comes from elsewhere stands behind those in line.
-	free := to.line.Len() == 0 && to.limited(now, len(to.invited)).word == ""
+	free := to.line.length() == 0 && to.limited(now, len(to.invited)).word == ""
 	p.leave(now)
 	p.pacer.rehome(p.destination, to, now)
 	if !free {
@@ -84,8 +84,8 @@ func (p *Pass) Again() bool {
 	p.pacer.mu.Lock()
 	defer p.pacer.mu.Unlock()
 	s := p.site
-	others := s.line.Len()
-	if s.inLine[p.destination] != nil {
+	others := s.line.length()
+	if s.line.has(p.destination) {
 		others--
 	}
 	if p.ended || others > 0 {

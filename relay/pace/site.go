@@ -1,7 +1,6 @@
 package pace
 
 import (
-	"container/list"
 	"time"
 
 	"waypost/metrics"
@@ -33,10 +32,9 @@ type site struct {
 	messages []meter
 	others   []meter // of recipients
 
-	line    list.List                // of names of destinations, the first one first
-	inLine  map[string]*list.Element // the same by name
-	invited map[string]time.Time     // who was called, and when
-	timer   *time.Timer              // when the line is looked after; nil when it need not be
+	line    line
+	invited map[string]time.Time // who was called, and when
+	timer   *time.Timer          // when the line is looked after; nil when it need not be
 
 	shrunk   time.Time // when the window became smaller last
 	ceiling  float64   // where it does not grow until…
@@ -95,18 +93,18 @@ func later(at, now time.Time) time.Time {
 }
 
 // admit lets a destination in, or puts it in line.
-func (s *site) admit(name string, now time.Time) bool {
+func (s *site) admit(name string, urgency int, now time.Time) bool {
 	s.touched = now
 	promised := len(s.invited)
 	if _, called := s.invited[name]; called {
 		delete(s.invited, name)
 		promised--
-	} else if s.line.Len() > 0 {
-		s.wait(name, now, limit{word: metrics.PaceConnections})
+	} else if s.line.length() > 0 {
+		s.wait(name, urgency, now, limit{word: metrics.PaceConnections})
 		return false
 	}
 	if why := s.limited(now, promised); why.word != "" {
-		s.wait(name, now, why)
+		s.wait(name, urgency, now, why)
 		return false
 	}
 	s.enter(now)
@@ -120,13 +118,12 @@ func (s *site) enter(now time.Time) {
 }
 
 // wait puts a destination in line.
-func (s *site) wait(name string, now time.Time, why limit) {
-	if s.inLine == nil {
-		s.inLine, s.invited = map[string]*list.Element{}, map[string]time.Time{}
+func (s *site) wait(name string, urgency int, now time.Time, why limit) {
+	if s.invited == nil {
+		s.invited = map[string]time.Time{}
 	}
 	s.pacer.metrics.PaceWaits.WithLabelValues(why.word).Inc()
-	if s.inLine[name] == nil {
-		s.inLine[name] = s.line.PushBack(name)
+	if s.line.add(name, urgency) {
 		s.pacer.waiting(1)
 	}
 	s.call(now)
@@ -137,14 +134,13 @@ func (s *site) wait(name string, now time.Time, why limit) {
 func (s *site) call(now time.Time) {
 	var names []string
 	var next time.Time
-	for s.line.Len() > 0 {
+	for s.line.length() > 0 {
 		why := s.limited(now, len(s.invited))
 		if why.word != "" {
 			next = why.until
 			break
 		}
-		name := s.line.Remove(s.line.Front()).(string)
-		delete(s.inLine, name)
+		name := s.line.next()
 		s.pacer.waiting(-1)
 		s.invited[name] = now
 		names = append(names, name)
@@ -153,7 +149,7 @@ func (s *site) call(now time.Time) {
 		s.pacer.callAll(s, names)
 	}
 	// Who does not come within inviteFor loses the place.
-	if over := now.Add(inviteFor); len(s.invited) > 0 && s.line.Len() > 0 && (next.IsZero() || over.Before(next)) {
+	if over := now.Add(inviteFor); len(s.invited) > 0 && s.line.length() > 0 && (next.IsZero() || over.Before(next)) {
 		next = over
 	}
 	s.arm(now, next)
@@ -220,7 +216,7 @@ func (s *site) shrink(began, now time.Time, why string) {
 	s.failures++
 	if least := float64(s.bounds.MinConnections); s.window > least {
 		s.window = max(s.window/2, least)
-	} else if s.line.Len() > 0 && s.failures > 1 {
+	} else if s.line.length() > 0 && s.failures > 1 {
 		s.rest = min(max(2*s.rest, firstRest), maxRest)
 		s.restTill = now.Add(s.rest)
 	}
@@ -241,7 +237,7 @@ func (s *site) slow(now time.Time, why string) {
 func (s *site) state(now time.Time) State {
 	out := State{
 		Site: s.name, Rule: s.rule, Bounds: s.bounds, Known: true,
-		Window: int(s.window), Used: s.used, Waiting: s.line.Len(), Trouble: s.trouble,
+		Window: int(s.window), Used: s.used, Waiting: s.line.length(), Trouble: s.trouble,
 	}
 	if why := s.limited(now, 0); why.until.After(now) {
 		out.Until = why.until
@@ -258,4 +254,4 @@ func (s *site) show() {
 }
 
 // idle reports whether nothing would be lost with the site.
-func (s *site) idle() bool { return s.used == 0 && s.line.Len() == 0 && len(s.invited) == 0 }
+func (s *site) idle() bool { return s.used == 0 && s.line.length() == 0 && len(s.invited) == 0 }
