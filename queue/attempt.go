@@ -234,8 +234,8 @@ func (q *Queue) resort(to *destination, m *Message, d *Delivery) {
 	}
 	parts := q.sort(m, open)
 	err := q.commit(func(b *batch) error {
-		if now := b.delivery(d.key()); now == nil || now[0]&flagHeld != 0 {
-			return ErrUnknown // removed or held meanwhile
+		if recordSum(b.delivery(d.key())) != d.sum {
+			return errChanged // and who did that says when it is due
 		}
 		rows := b.deliveries(d.ID)
 		index := rows[len(rows)-1].index

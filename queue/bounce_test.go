@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,6 +213,47 @@ func TestRetryDestinationAtOnce(t *testing.T) {
 		synctest.Wait()
 		if n := len(w.tried("r")); n < 2 {
 			t.Errorf("tried %d times in an hour", n)
+		}
+	})
+}
+
+// What an operator removes while it is sorted anew stays removed.
+func TestRemovedDuringReroute(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.answer = func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }
+		q := open(t, w, nil)
+		defer running(t, q)()
+		id := enqueue(t, q, "s@a.test", "x\r\n", "gone@b.test", "stays@b.test")
+		synctest.Wait()
+		var removed sync.Once
+		w.mu.Lock()
+		w.route = func(*Recipient) string {
+			removed.Do(func() {
+				if n, err := q.Remove(Filter{To: "gone@b.test"}); n != 1 || err != nil {
+					t.Errorf("removed %d, %v", n, err)
+				}
+			})
+			return "other.test"
+		}
+		w.mu.Unlock()
+		for range 2 { // the first finds that it has changed
+			if _, err := q.Reroute(Filter{}); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		e, err := q.Show(id)
+		if err != nil || len(e.Deliveries) != 1 || e.Deliveries[0].Destination != "other.test" || e.Deliveries[0].Open() != 1 {
+			t.Errorf("it waits as %+v, %v", e.Deliveries, err)
+		}
+		if n := len(w.tried("stays")); n != 1 {
+			t.Errorf("%d attempts at the other destination, want 1", n)
+		}
+		if n, err := q.Remove(Filter{}); n != 1 || err != nil {
+			t.Errorf("removed %d, %v", n, err)
+		}
+		if s := q.Stats(); s.Messages+s.Queued+s.Deferred+s.Held != 0 {
+			t.Errorf("counted: %+v", s)
 		}
 	})
 }

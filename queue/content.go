@@ -192,7 +192,8 @@ func (q *Queue) sweepContent() error {
 				continue
 			}
 			q.ids.last = max(q.ids.last, id) // no other content may have its name
-			if record, _ := v.message(id); record != nil {
+			// One of which a record is left is damaged, and may be had back by a repair.
+			if record, _ := v.message(id); record != nil || len(v.deliveries(id)) > 0 {
 				continue
 			}
 			info, err := e.Info()

@@ -297,11 +297,15 @@ func (q *Queue) noteCompaction(c Compacted, err error) {
 	q.log.Info("index compacted", "before", c.Before, "after", c.After, "took", c.Took.Seconds(), "pause", c.Pause.Seconds())
 }
 
-// resumeIDs continues after the newest ID that is in use.
+// resumeIDs continues after the newest ID that is in use. A key that is damaged
+// would have all that come be of another time.
 func (q *Queue) resumeIDs(snapshot *bolt.Tx) {
-	if key, _ := snapshot.Bucket(bucketDelivery).Cursor().Last(); key != nil {
-		if k, ok := parseDeliveryKey(key); ok {
+	c := snapshot.Bucket(bucketDelivery).Cursor()
+	for key, record := c.Last(); key != nil; key, record = c.Prev() {
+		if goodRecord(key, record) {
+			k, _ := parseDeliveryKey(key)
 			q.ids.last = k.id
+			return
 		}
 	}
 }
