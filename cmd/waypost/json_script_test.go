@@ -22,7 +22,7 @@ type jsonDocument struct {
 }
 
 var (
-	jsonSection = regexp.MustCompile("^## (\\w+)$")
+	jsonSection = regexp.MustCompile(`^## (\w+)$`)
 	jsonWithin  = regexp.MustCompile(`^It has the fields of \[(\w+)\]`)
 	jsonCommand = regexp.MustCompile("^\\| `(waypost[^`]*)` \\| (.*) \\|$")
 	jsonField   = regexp.MustCompile("^\\| `(\\w+)` \\| ([^|]+) \\|")
