@@ -21,8 +21,14 @@ func (t *transfer) content() error {
 	defer blocks.Put(buffers)
 	s := stuffer{flush: t.write, out: buffers[1][:0], start: true}
 	err := t.copy(&s, buffers[0][:])
+	// A host that refuses content on its way often does so again behind it: the
+	// second reply must not be taken for one to the next message.
+	early := t.c.replies.buffered() || !t.c.wire.quiet()
 	if err == nil {
 		err = s.finish()
+	}
+	if early {
+		defer t.c.over.Store(true)
 	}
 	if err == nil {
 		return t.finish()
