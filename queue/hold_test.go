@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -267,6 +268,37 @@ func TestRetryFindsWhatWaits(t *testing.T) {
 					t.Errorf("%+v: %s was tried: %v", tc.f, name, got)
 				}
 			}
+		}
+	})
+}
+
+// An attempt that fails while its destination is on hold gives up nothing that
+// waits there.
+func TestNothingExpiresBehindAnAttemptOnHold(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		var slow atomic.Bool
+		w.answer = func(m *Message, d *Delivery) Outcome {
+			if slow.Load() {
+				time.Sleep(40 * time.Minute)
+			}
+			return refused(d)
+		}
+		q := open(t, w, func(o *Options) { o.Retry.Lifetime = time.Hour })
+		defer running(t, q)()
+		enqueue(t, q, "s@a.test", "x\r\n", "first@dead.test")
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		enqueue(t, q, "", "x\r\n", "tried@dead.test")
+		waits := enqueue(t, q, "", "x\r\n", "waits@dead.test")
+		slow.Store(true)
+		time.Sleep(39 * time.Minute) // an attempt has begun
+		if _, changed, err := q.HoldDestination("dead.test"); !changed || err != nil {
+			t.Fatal(changed, err)
+		}
+		time.Sleep(time.Hour) // and ended, when all are too old
+		synctest.Wait()
+		if _, err := q.Show(waits); err != nil || len(w.tried("tried")) != 1 || len(w.tried("waits")) != 0 {
+			t.Errorf("what waits on hold: %v; tried %v and %v", err, w.tried("tried"), w.tried("waits"))
 		}
 	})
 }

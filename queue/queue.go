@@ -364,22 +364,29 @@ func (q *Queue) Run(ctx context.Context, grace time.Duration) {
 func (q *Queue) load(snapshot *bolt.Tx) {
 	defer close(q.loaded)
 	defer q.sched.loaded()
+	var late []deliveryKey
 	// What is wrong ends the process, and who watches Failed says it.
 	_ = q.store.guard(func() error {
 		defer snapshot.Rollback()
-		q.loadAll(snapshot)
+		late = q.loadAll(snapshot)
 		return nil
 	})
+	// The transaction has ended: a checkpoint that makes the index larger may have
+	// to wait for that, and a commit for the checkpoint.
+	if len(late) > 0 {
+		q.log.Warn("the clock has gone back since the last run, or long waits were configured then", "deliveries", len(late))
+		q.boundWaits(late)
+	}
 }
 
-func (q *Queue) loadAll(snapshot *bolt.Tx) {
-	var late []deliveryKey
+// loadAll returns what is to be due sooner than its record says.
+func (q *Queue) loadAll(snapshot *bolt.Tx) (late []deliveryKey) {
 	now := q.now()
 	c := snapshot.Bucket(bucketDelivery).Cursor()
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		select {
 		case <-q.closing:
-			return
+			return nil
 		default:
 		}
 		k, ok := parseDeliveryKey(key)
@@ -397,10 +404,7 @@ func (q *Queue) loadAll(snapshot *bolt.Tx) {
 		}
 		q.restore(d)
 	}
-	if len(late) > 0 {
-		q.log.Warn("the clock has gone back since the last run, or long waits were configured then", "deliveries", len(late))
-		q.boundWaits(late)
-	}
+	return late
 }
 
 // restore schedules what was in the queue when it was opened.

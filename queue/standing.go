@@ -203,10 +203,14 @@ type picked struct {
 	items []item
 }
 
-// pick takes out of the line what waits for d and that want selects.
+// pick takes out of the line what waits for d and that want selects; nothing where
+// d is on hold.
 func (s *schedule) pick(d *destination, want func(*class, item) bool) (all []picked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if d.held() {
+		return nil
+	}
 	for _, f := range d.flows {
 		p := picked{flow: f}
 		f.remove(func(it item) bool {
@@ -229,6 +233,7 @@ func (s *schedule) pick(d *destination, want func(*class, item) bool) (all []pic
 
 // claimAll begins the flight of a page of what was picked. What is in flight
 // already is left to that, and everything to the next start when the queue stops.
+// Where the destination has been put on hold meanwhile it waits again.
 func (s *schedule) claimAll(name string, p picked, page []item) (keys []deliveryKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,6 +241,10 @@ func (s *schedule) claimAll(name string, p picked, page []item) (keys []delivery
 		key := it.key()
 		if s.stopping {
 			return keys
+		}
+		if s.held[name] != nil {
+			s.pushLocked(name, hint{class: p.flow.class, priority: p.flow.priority, item: it})
+			continue
 		}
 		if _, busy := s.inFlight[key]; busy {
 			s.inFlight[key] = &missed{name, hint{class: p.flow.class, priority: p.flow.priority, item: it}}

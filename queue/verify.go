@@ -70,13 +70,14 @@ func (in *inspection) stopped() (index *os.File, last uint64, err error) {
 		return index, 0, err
 	}
 	in.layers, in.pending = []*overlay{journal}, journal.stories
-	return index, last, in.everything(in.historyFiles())
+	if err := in.records(); err != nil {
+		return index, last, err
+	}
+	return index, last, in.files(in.historyFiles())
 }
 
-func (in *inspection) everything(stories []historyExtent) error {
-	if err := in.records(); err != nil {
-		return err
-	}
+// files looks at everything but the records, and at whether those fit together.
+func (in *inspection) files(stories []historyExtent) error {
 	in.together()
 	if err := in.contents(); err != nil {
 		return err
@@ -175,22 +176,32 @@ func (q *Queue) Verify(ctx context.Context, found func(Damage)) (Verification, e
 		})
 		return gone
 	}
+	if err := q.verifyRecords(in); err != nil {
+		return in.Verification, err
+	}
+	return in.Verification, in.files(q.store.history.extents())
+}
+
+// verifyRecords looks at a snapshot, which is closed when it returns: a checkpoint
+// that makes the index larger may have to wait for its transaction, and then gone
+// waits for the checkpoint.
+func (q *Queue) verifyRecords(in *inspection) error {
 	snapshot, err := q.snapshot()
 	if err != nil {
-		return in.Verification, fmt.Errorf("verify: %w", err)
+		return fmt.Errorf("verify: %w", err)
 	}
 	defer snapshot.close()
 	in.layers = snapshot.layers
 	if in.pages, err = snapshot.pages(); err != nil {
-		return in.Verification, fmt.Errorf("verify: %w", err)
+		return fmt.Errorf("verify: %w", err)
 	}
 	if err := in.readMeta(); err != nil {
-		return in.Verification, fmt.Errorf("verify: %w", err)
+		return fmt.Errorf("verify: %w", err)
 	}
 	if err := in.running(snapshot); err != nil {
-		return in.Verification, err
+		return err
 	}
-	return in.Verification, in.everything(q.store.history.extents())
+	return in.records()
 }
 
 // running reads the journal's files, which must have what is in memory.
