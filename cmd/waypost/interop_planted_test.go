@@ -53,6 +53,8 @@ var plantedBugs = []plantedBug{
 		"TestFailureIsReportedToTheSender", "null_sender"},
 	{"a dead destination costs a probe for each message", "queue/standing.go", "d.probing = true", "d.probing = false",
 		"TestOneProbeAtATime", "at once"},
+	{"a one-time password waits for the newsletters before it", "queue/lane.go", "if d.waits || d.called || ", "if ",
+		"TestPassGoesToHigherClass", "served, in order"},
 	{"an old hint leads around a hold", "queue/attempt.go", "case d.Destination != to.name:", "case false:",
 		"TestReroutedWaits", "before the hold"},
 	{"what left twice is back", "queue/overlay.go", "back := before != nil && (before.gone || before.back)", "back := before == nil && before != nil",
