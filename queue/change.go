@@ -167,8 +167,12 @@ func (q *Queue) changeEntries(f Filter, entries []Entry, how alter) (int, error)
 // reviewed has the schedule know a delivery as it is since it was changed, and
 // returns what that knows. The lock keeps the order of changes.
 func (q *Queue) reviewed(d *Delivery) *hint {
-	if !d.Held && d.awaitsDeadline() {
+	switch {
+	case d.Deadline.IsZero() || d.Held:
+	case d.awaitsDeadline():
 		q.ends.add(d.Deadline, d.key()) // which may have been while it was on hold
+	default:
+		q.ends.forget(d.key())
 	}
 	h := q.hint(d)
 	q.sched.replace(d.key(), d.Destination, h)

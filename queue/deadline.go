@@ -94,6 +94,24 @@ func (l *deadlines) signal() {
 	}
 }
 
+// leastForgotten is how many entries may stand for nothing any more before they are
+// looked for.
+const leastForgotten = 100
+
+// forget drops a delivery that is done with: senders may name a time in thirty years
+// (RFC 2852 §4), and most mail leaves at once.
+func (l *deadlines) forget(key deliveryKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.armed, key)
+	if len(l.items) > 2*len(l.armed)+leastForgotten {
+		l.items.remove(func(it item) bool {
+			_, there := l.armed[it.key()]
+			return !there
+		})
+	}
+}
+
 // clear forgets them all.
 func (l *deadlines) clear() {
 	l.mu.Lock()
@@ -107,15 +125,17 @@ func (l *deadlines) clear() {
 func (l *deadlines) next(now time.Time) (key deliveryKey, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.items) == 0 {
-		return key, time.Hour
+	for len(l.items) > 0 {
+		if wait = time.UnixMilli(l.items[0].due).Sub(now); wait > 0 {
+			return key, min(wait, time.Hour)
+		}
+		key = l.items.pop().key()
+		if _, there := l.armed[key]; there {
+			delete(l.armed, key)
+			return key, 0
+		}
 	}
-	if wait = time.UnixMilli(l.items[0].due).Sub(now); wait > 0 {
-		return key, min(wait, time.Hour)
-	}
-	key = l.items.pop().key()
-	delete(l.armed, key)
-	return key, 0
+	return key, time.Hour
 }
 
 // watchDeadlines settles what is not delivered when its time ends.

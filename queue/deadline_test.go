@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"io"
 	"slices"
 	"testing"
@@ -229,6 +230,33 @@ func TestRelayedByTime(t *testing.T) {
 		synctest.Wait()
 		if got := w.reported(); len(got) != 1 || got[0].Kind != ReportSuccess || got[0].Recipients[0].Path.Local != "a" {
 			t.Errorf("reports: %+v", got)
+		}
+	})
+}
+
+// What has left is not remembered until its by-time ends.
+func TestByTimesOfWhatHasLeft(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		q := open(t, w, nil)
+		stop := running(t, q)
+		for i := range 300 {
+			enqueueBy(t, q, fmt.Sprintf("r%d@b.test", i), 0, 365*24*time.Hour, DeliverBy{Return: i%2 == 0})
+		}
+		synctest.Wait()
+		if _, _, err := q.HoldDestination("held.test"); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 300 {
+			enqueueBy(t, q, fmt.Sprintf("r%d@held.test", i), 0, 365*24*time.Hour, DeliverBy{Return: i%2 == 0})
+		}
+		synctest.Wait()
+		if n, err := q.Remove(Filter{}); n != 300 || err != nil {
+			t.Errorf("removed %d, %v", n, err)
+		}
+		synctest.Wait()
+		stop()
+		if n := len(q.ends.armed); n != 0 || len(q.ends.items) > leastForgotten {
+			t.Errorf("%d ends of nothing in %d entries", n, len(q.ends.items))
 		}
 	})
 }

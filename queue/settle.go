@@ -90,6 +90,9 @@ func (s *settlement) finish(to string, err error) {
 		return
 	}
 	s.account()
+	if !s.after.Deadline.IsZero() && !s.after.awaitsDeadline() {
+		q.ends.forget(s.after.key())
+	}
 	if s.after.Held && !s.before.Held {
 		q.metrics.DeliveriesDamaged.Inc()
 		q.log.Error("content is damaged, message put on hold", "queue_id", s.message.ID.String(), "next_hop", s.after.Destination)
