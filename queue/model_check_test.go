@@ -90,6 +90,7 @@ func (m *machine) settle() {
 	for _, id := range left {
 		m.told(id)
 	}
+	m.forget()
 }
 
 // warn does what is due by itself up to a time: warnings of delays, but for those

@@ -128,7 +128,6 @@ func (m *machine) clock(*rapid.T) {
 	by := m.step()
 	time.Sleep(before)
 	if by != 0 {
-		m.forget()
 		m.bound()
 		m.awake = m.now()
 	}
