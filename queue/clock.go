@@ -24,14 +24,14 @@ func (p *RetryPolicy) longest() time.Duration {
 }
 
 // tooFar returns when a delivery is due at the latest, and whether its record
-// says later than that. What is held for a future release is not late.
+// says later than that. What is held for a future release begins then.
 func (q *Queue) tooFar(d *Delivery, now time.Time) (limit time.Time, late bool) {
-	if d.Open() == 0 || d.HoldUntil.After(now) {
+	if d.Open() == 0 {
 		return time.Time{}, false
 	}
-	limit = now
+	limit = later(now, d.HoldUntil)
 	if d.Attempts > 0 {
-		limit = now.Add(q.retry(d.Class).longest())
+		limit = limit.Add(q.retry(d.Class).longest())
 	}
 	return limit, d.Next.After(limit)
 }

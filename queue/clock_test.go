@@ -32,7 +32,7 @@ func shift(t *testing.T, tx *bolt.Tx, by time.Duration) error {
 }
 
 // After the clock went back while the queue was closed, nothing waits longer
-// than the greatest interval.
+// than the greatest interval, or than for its release.
 func TestClockWentBackBetweenRuns(t *testing.T) {
 	virtually(t, func(t *testing.T, w *world) {
 		w.answer = func(_ *Message, d *Delivery) Outcome { return all(d, deferred("later")) }
@@ -64,6 +64,11 @@ func TestClockWentBackBetweenRuns(t *testing.T) {
 		}
 		if tried := w.tried("held"); len(tried) != 0 {
 			t.Errorf("held for a release, and tried at %v", tried)
+		}
+		time.Sleep(time.Until(release))
+		synctest.Wait()
+		if tried := w.tried("held"); len(tried) != 1 {
+			t.Errorf("after its release tried at %v", tried)
 		}
 	})
 }

@@ -152,11 +152,11 @@ func (m *machine) bound() {
 	now := m.now()
 	for _, message := range m.messages {
 		for _, d := range message.deliveries {
-			limit := now
+			limit := later(now, d.HoldUntil)
 			if d.Attempts > 0 {
 				limit = limit.Add(slices.Max(m.policy(d.Class).Intervals))
 			}
-			if d.Open() > 0 && !d.HoldUntil.After(now) && d.Next.After(limit) {
+			if d.Open() > 0 && d.Next.After(limit) {
 				d.Next = limit
 			}
 			d.freed = sooner(d.freed, now)

@@ -108,6 +108,7 @@ func (m *machine) destination() string {
 // by-time.
 func (m *machine) draft(byTime bool) (d *Draft, message *modelMessage) {
 	d = m.queue.NewDraft()
+	m.reused(d.ID())
 	message = &modelMessage{id: d.ID(), content: strings.Repeat("x", rapid.SampledFrom([]int{1, 100, 3000, inlineLimit + 1}).Draw(m.T, "size"))}
 	message.env = Envelope{Class: rapid.SampledFrom([]string{"", "", "bulk"}).Draw(m.T, "class"), Priority: int8(rapid.IntRange(-1, 1).Draw(m.T, "priority"))}
 	message.env.Arrival = m.now()
@@ -131,6 +132,14 @@ func (m *machine) draft(byTime bool) (d *Draft, message *modelMessage) {
 		m.Fatal(err)
 	}
 	return d, message
+}
+
+// reused forgets the reports on a message of that ID that has left: a queue that is
+// opened in the same millisecond of the clock gives it again.
+func (m *machine) reused(id ID) {
+	for _, texts := range []map[string]bool{m.due, m.seen} {
+		maps.DeleteFunc(texts, func(text string, _ bool) bool { return strings.HasPrefix(text, id.String()+" ") })
+	}
 }
 
 func (message *modelMessage) commit(d *Draft) error {
