@@ -6,6 +6,10 @@ import "fmt"
 // every server must take in one transaction (RFC 5321 §4.5.3.1.8).
 const maxTogether = 100
 
+// MaxRecipients is how many recipients a message can have: each may be a delivery
+// of its own, and these are numbered by 16 bits.
+const MaxRecipients = 1 << 16
+
 // Commit puts the message in the queue. When it returns nil, content and
 // envelope are on disk and will be delivered or reported on (RFC 5321 §6.1).
 // The envelope's Size is set here, and its Arrival if it is zero; each
@@ -40,6 +44,9 @@ type prepared struct {
 func (d *Draft) prepare(env Envelope, recipients []Recipient) (*prepared, error) {
 	if len(recipients) == 0 {
 		return nil, fmt.Errorf("enqueue %s: no recipients", d.id)
+	}
+	if len(recipients) > MaxRecipients {
+		return nil, fmt.Errorf("enqueue %s: %d recipients, and a message has %d at most", d.id, len(recipients), MaxRecipients)
 	}
 	return d.prepareAs(env, func(m *Message) []*Delivery { return d.queue.sort(m, recipients) })
 }

@@ -12,10 +12,6 @@ import (
 	"waypost/relay/smtp"
 )
 
-// maxDeliveries is how many deliveries a message can have, as they are
-// numbered by 16 bits. Each has a recipient, so this bounds these too.
-const maxDeliveries = 1 << 16
-
 // parseExported makes an envelope and deliveries of what an archive says. It
 // takes nothing that could not have come over SMTP, or out of this program.
 func parseExported(m *exportedMessage) (env Envelope, deliveries []importedDelivery, err error) {
@@ -50,7 +46,7 @@ func parseExported(m *exportedMessage) (env Envelope, deliveries []importedDeliv
 	if open == 0 {
 		p.fail("deliveries", "no recipient waits")
 	}
-	if all > maxDeliveries {
+	if all > MaxRecipients {
 		p.fail("deliveries", "there are more than 65536 recipients")
 	}
 	return env, deliveries, p.err

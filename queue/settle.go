@@ -250,8 +250,13 @@ func (s *settlement) apply(b *batch) error {
 		}
 	}
 	change := tallyOf(s.after).minus(tallyOf(s.before))
-	rows := b.deliveries(key.id)
-	if s.after.Open() > 0 || othersOpen(rows, key) {
+	var rows []deliveryRow
+	open := s.after.Open() > 0
+	if !open {
+		rows = b.deliveries(key.id)
+		open = othersOpen(rows, key)
+	}
+	if open {
 		b.put(key, s.record)
 		if s.attempt.record != nil {
 			b.attempt(key.id, s.attempt)

@@ -130,8 +130,13 @@ func original(r *queue.Recipient) string {
 	return ""
 }
 
+// mostTogether is how many recipients one message gets: with each that is done, the
+// queue looks whether the others are.
+const mostTogether = 10_000
+
 // outgoing is one message of those that a transaction becomes: one for all
-// recipients, and one for each owner of mailing lists.
+// recipients, and one for each owner of mailing lists; several where they have more
+// than mostTogether members.
 type outgoing struct {
 	draft      *queue.Draft
 	owner      smtp.Path // null for the sender's own
@@ -140,11 +145,10 @@ type outgoing struct {
 
 // outgoing begins these messages.
 func (s *session) outgoing() (all []outgoing) {
-	if to := s.tx.recipients.all; len(to) > 0 {
-		all = append(all, outgoing{draft: s.backend.Queue.NewDraft(), recipients: to})
-	}
-	for _, l := range s.tx.lists {
-		all = append(all, outgoing{s.backend.Queue.NewDraft(), l.owner, l.recipients.all})
+	for _, l := range append([]list{{recipients: s.tx.recipients}}, s.tx.lists...) {
+		for to := range slices.Chunk(l.recipients.all, mostTogether) {
+			all = append(all, outgoing{s.backend.Queue.NewDraft(), l.owner, to})
+		}
 	}
 	return all
 }

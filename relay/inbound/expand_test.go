@@ -55,3 +55,23 @@ func BenchmarkExpand(b *testing.B) {
 		})
 	}
 }
+
+// A list with more members than one message is to have gets several.
+func TestLargeListGetsSeveralMessages(t *testing.T) {
+	b, q := newBackend(t, nil, 0)
+	for i, owner := range []smtp.Path{{}, {Local: "owner", Domain: "a.example"}} {
+		s := &session{backend: b}
+		s.expand(&queue.Recipient{Path: smtp.Path{Local: "list", Domain: "a.example"}}, &alias.Alias{Members: members(mostTogether+1, owner)})
+		for _, o := range s.outgoing() {
+			if o.owner != owner {
+				t.Errorf("the owner is %s, want %s", o.owner, owner)
+			}
+			if err := o.draft.Commit(queue.Envelope{}, o.recipients); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := q.Stats(); got.Messages != int64(2*(i+1)) || got.Queued != int64((mostTogether+1)*(i+1)) {
+			t.Errorf("%d messages with %d recipients", got.Messages, got.Queued)
+		}
+	}
+}
