@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 )
 
 // sector is what a disk writes whole or not at all.
@@ -111,7 +112,13 @@ func (d *disk) unmount() {
 		return
 	}
 	for _, name := range []string{d.mountPoint, d.device} {
-		if out, err := exec.Command("umount", name).CombinedOutput(); err != nil {
+		var out []byte
+		err := errors.New("not tried")
+		// The kernel lets go of files a moment after a process that was killed.
+		for late := time.Now().Add(patience); err != nil && time.Now().Before(late); time.Sleep(tick) {
+			out, err = exec.Command("umount", name).CombinedOutput()
+		}
+		if err != nil {
 			d.t.Errorf("umount: %v: %s", err, out)
 			_ = exec.Command("umount", "-l", name).Run() // so that the directory can go
 		}
