@@ -48,7 +48,6 @@ type settleOne func(m *Message, d *Delivery, selected func(*Recipient) bool) boo
 // settleSelected calls how for every delivery with a selected recipient, and
 // returns how many messages were changed.
 func (q *Queue) settleSelected(f Filter, how settleOne) (changed int, err error) {
-	defer q.sched.tidy()
 	f = q.filter(f)
 	for after, more := ID(0), true; more && err == nil; {
 		var entries []Entry

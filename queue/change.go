@@ -27,11 +27,10 @@ func (q *Queue) RetryNow(f Filter) (int, error) {
 	if !known {
 		return q.change(f, how)
 	}
-	defer q.sched.tidy()
 	changed := 0
 	for page := range slices.Chunk(waiting, changePage) {
 		f.IDs = page
-		n, err := q.changePages(f, how)
+		n, err := q.change(f, how)
 		if changed += n; err != nil {
 			return changed, err
 		}
@@ -103,11 +102,6 @@ type alter func(d *Delivery, selected func(*Recipient) bool) bool
 
 // change applies a change to every delivery with a selected recipient.
 func (q *Queue) change(f Filter, how alter) (int, error) {
-	defer q.sched.tidy()
-	return q.changePages(f, how)
-}
-
-func (q *Queue) changePages(f Filter, how alter) (int, error) {
 	changed := 0
 	f = q.filter(f)
 	var after ID

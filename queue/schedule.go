@@ -56,21 +56,22 @@ type schedule struct {
 	held         map[string]*destination
 	// superseded has the deliveries that were changed or claimed while they waited,
 	// with the one hint that holds since.
-	superseded map[deliveryKey]holding
-	tidyAt     int  // how many superseded ones have tidy done
-	loading    bool // what was there at the start is coming in
-	fast, slow *lane
-	started    [standings]int // attempts that started in the slow lane, by standing
-	lines      [standings]line
-	watched    list.List            // of *worker: attempts in order of their start, until slowAfter
-	late       [standings]list.List // of *worker: older ones in the fast lane, and of unproven destinations
-	leaving    [standings]int       // attempts that were put off and have not ended yet
-	idle       list.List            // of *destination: nothing to do there, longest first
-	perDest    int
-	pacer      Pacer // nil admits all
-	stopping   bool
-	wake       chan struct{} // holds one token when something changed
-	now        func() time.Time
+	superseded   map[deliveryKey]holding
+	tidyAt       int       // how many superseded ones have tidy done
+	supersededAt time.Time // the last of them
+	loading      bool      // what was there at the start is coming in
+	fast, slow   *lane
+	started      [standings]int // attempts that started in the slow lane, by standing
+	lines        [standings]line
+	watched      list.List            // of *worker: attempts in order of their start, until slowAfter
+	late         [standings]list.List // of *worker: older ones in the fast lane, and of unproven destinations
+	leaving      [standings]int       // attempts that were put off and have not ended yet
+	idle         list.List            // of *destination: nothing to do there, longest first
+	perDest      int
+	pacer        Pacer // nil admits all
+	stopping     bool
+	wake         chan struct{} // holds one token when something changed
+	now          func() time.Time
 }
 
 // slowAfter is how long an attempt may take in the fast lane.
@@ -223,7 +224,7 @@ func (s *schedule) dispatch(start func(*worker)) time.Duration {
 	if oldest := s.watched.Front(); oldest != nil {
 		wait = min(wait, slowAfter-at.Sub(oldest.Value.(*worker).since))
 	}
-	return wait
+	return s.tidy(wait)
 }
 
 // serve starts workers for one line as long as there are places.

@@ -1,11 +1,16 @@
 package queue
 
+import "time"
+
 // holding is the one hint that holds for a delivery, and where; the zero value is
 // none.
 type holding struct {
 	flow *flow
 	item item
 }
+
+// tidyAfter is how long nothing was superseded before what is void is looked for.
+const tidyAfter = time.Second
 
 // leastSuperseded is how many hints may have to be dropped before they are looked
 // for, however few there are.
@@ -14,7 +19,8 @@ const leastSuperseded = 1000
 // supersede makes void what the schedule has for a delivery: it was changed, or
 // somebody has claimed it who will say when it is due next. What is void is dropped
 // when it comes up, or by tidy, for that may be never: behind a destination that is
-// dead a hint would stay for each time that an operator has everything tried.
+// dead a hint would stay for each time that an operator has everything tried. Who
+// changes a million messages does so page by page, so tidy waits for an end of it.
 func (s *schedule) supersede(key deliveryKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,7 +28,10 @@ func (s *schedule) supersede(key deliveryKey) {
 }
 
 func (s *schedule) supersedeLocked(key deliveryKey) {
-	s.superseded[key] = holding{}
+	if len(s.superseded) == 0 {
+		s.signal() // the dispatcher has to tidy
+	}
+	s.superseded[key], s.supersededAt = holding{}, s.now()
 	if len(s.superseded) > s.tidyAt {
 		s.tidyLocked()
 		s.superseded[key] = holding{}
@@ -52,11 +61,17 @@ func (s *schedule) taken(it item) {
 	}
 }
 
-// tidy drops what is void. It takes some milliseconds for each 100,000 that wait.
-func (s *schedule) tidy() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// tidy drops what is void when nothing was superseded for a while, and returns when
+// to look again. It takes some milliseconds for each 100,000 that wait.
+func (s *schedule) tidy(wait time.Duration) time.Duration {
+	if len(s.superseded) == 0 || s.loading {
+		return wait
+	}
+	if since := s.now().Sub(s.supersededAt); since >= 0 && since < tidyAfter {
+		return min(wait, tidyAfter-since)
+	}
 	s.tidyLocked()
+	return wait
 }
 
 func (s *schedule) tidyLocked() {
