@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"unicode"
 	"unicode/utf8"
 
 	"waypost/relay/message"
@@ -100,8 +101,7 @@ func cleanHeader(header []byte, native bool) []byte {
 			r, size := utf8.DecodeRune(line)
 			piece := line[:size]
 			switch {
-			case r >= utf8.RuneSelf && (!native || r == utf8.RuneError && size == 1),
-				r < ' ' && r != '\t', r == 0x7f:
+			case r >= utf8.RuneSelf && (!native || r == utf8.RuneError && size == 1), unicode.IsControl(r) && r != '\t':
 				piece = []byte("?")
 			}
 			if col+len(piece) > maxLine {

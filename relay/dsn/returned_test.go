@@ -89,7 +89,7 @@ func TestCleanHeader(t *testing.T) {
 		{"as it is", "A: b\r\n\tc\r\n", false, "A: b\r\n\tc\r\n"},
 		{"no line end", "A: b", false, "A: b\r\n"},
 		{"bare line ends", "A: b\nC: d\re\r\n", false, "A: b\r\nC: d?e\r\n"},
-		{"control characters", "A: \x00\x1b\x7f\r\n", true, "A: ???\r\n"},
+		{"control characters", "A: \x00\x1b\x7f\u0098\r\n", true, "A: ????\r\n"},
 		{"too long", long + "\r\n", false, long[:maxLine] + "\r\n " + long[maxLine:] + "\r\n"},
 		{"too long, between characters", "X: " + strings.Repeat("é", 500) + "\r\n", true,
 			"X: " + strings.Repeat("é", 497) + "\r\n " + strings.Repeat("é", 3) + "\r\n"},
