@@ -109,8 +109,7 @@ func (s *Store) Policy(ctx context.Context, domain string) *Policy {
 	}
 	known := s.known(domain)
 	id, ok := s.version(ctx, domain)
-	fresh := known != nil && known.ID == id && time.Since(known.Fetched) < refreshAfter
-	if ok && !fresh {
+	if ok && !known.fresh(id) {
 		s.refresh(ctx, domain, id)
 		known = s.known(domain)
 	}
@@ -135,6 +134,11 @@ func canonical(domain string) string {
 		return ""
 	}
 	return ascii
+}
+
+// fresh reports whether a policy need not be fetched for a version.
+func (p *Policy) fresh(id string) bool {
+	return p != nil && p.ID == id && time.Since(p.Fetched) < refreshAfter
 }
 
 // known returns the policy of a domain that holds now, or nil.
@@ -163,6 +167,10 @@ func (s *Store) version(ctx context.Context, domain string) (id string, ok bool)
 func (s *Store) refresh(ctx context.Context, domain, id string) {
 	s.mu.Lock()
 	if f, ok := s.failures[domain]; ok && f.id == id && time.Since(f.at) < retryAfter {
+		s.mu.Unlock()
+		return
+	}
+	if s.policies[domain].fresh(id) { // fetched since the caller looked
 		s.mu.Unlock()
 		return
 	}
